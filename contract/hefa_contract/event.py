@@ -1,0 +1,81 @@
+"""Events of the plant: what happened, to what, when. One schema per type.
+
+`subject` is what the event speaks of: an equipment path, a tag or a lot. Times are µs since the
+epoch, UTC. Masses are kg. A type is added here, with its fields, before anyone sends it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """What every event has. `ts` is when it happened, not when it was entered."""
+
+    ts: int
+    subject: str
+
+    TYPE: ClassVar[str]
+
+    def body(self) -> dict[str, Any]:
+        """The fields beyond type, ts and subject, as plain values."""
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return {key: value for key, value in fields.items() if key not in ("type", "ts", "subject")}
+
+
+class Lot(Event, frozen=True, kw_only=True, tag="lot"):
+    """A lot begins, ends, or moves on (ISA-95 material lot). `parents` are (lot, kg) it was made from."""
+
+    lot: str
+    action: Literal["received", "started", "finished", "packed", "consumed"]
+    material: str
+    kg: float | None = None
+    parents: list[tuple[str, float]] = []
+
+
+class LabResult(Event, frozen=True, kw_only=True, tag="lab_result"):
+    """A laboratory value. `ts` is the sample's time, `entered` when the result was typed in."""
+
+    sample: str
+    quantity: str
+    value: float
+    unit: str
+    entered: int
+    method: str = ""
+
+
+class MeterSwap(Event, frozen=True, kw_only=True, tag="meter_swap"):
+    """A meter was replaced: `subject` is its counter tag, registers in the counter's unit."""
+
+    final: float
+    initial: float
+    reason: str = ""
+
+
+class Shift(Event, frozen=True, kw_only=True, tag="shift"):
+    """A shift begins: `subject` is the site, `crew` who takes over."""
+
+    shift: str
+    crew: str
+
+
+class Note(Event, frozen=True, kw_only=True, tag="note"):
+    """Words of a person that stay with the readings they speak of."""
+
+    text: str
+    author: str = ""
+
+
+class Fault(Event, frozen=True, kw_only=True, tag="fault"):
+    """A labelled disturbance begins or ends. Severity 0–1."""
+
+    fault: str
+    action: Literal["start", "end"]
+    severity: float = 0.0
+
+
+AnyEvent = Lot | LabResult | MeterSwap | Shift | Note | Fault
+
+TYPES: tuple[str, ...] = ("fault", "lab_result", "lot", "meter_swap", "note", "shift")
