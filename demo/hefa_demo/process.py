@@ -1,0 +1,193 @@
+"""One child process: started on a leash, logged to a file of bounded size, stopped within a time.
+
+A child has a session of its own, so that Ctrl-C in the terminal reaches only the supervisor, which stops the children
+in its order. It dies with its parent (see `leash`), so start it from a thread that lives as long.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from hefa_demo.account import OURS, Account
+
+_LEASH = Path(__file__).with_name("leash.py")
+LOG_LIMIT = 5_000_000  # bytes; what is older is kept once, as <name>.log.1
+
+
+class Child:
+    """A program, started and stopped any number of times. Not thread-safe.
+
+    `stop_signal` asks it to end in order; the kernel sends the same one when this process is gone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        log: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        account: Account = OURS,
+        stop_signal: signal.Signals = signal.SIGTERM,
+        piped: bool = False,
+    ) -> None:
+        self.name = name
+        self.argv = list(argv)
+        self.log = log
+        self.env = env
+        self.account = account
+        self.stop_signal = stop_signal
+        self.piped = piped
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start the program. OSError when it, or its log, cannot be opened."""
+        if self.running:
+            raise RuntimeError(f"{self.name} is running already")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        uid = "-" if self.account.uid is None else str(self.account.uid)
+        leash = [sys.executable, "-I", "-S", str(_LEASH), str(int(self.stop_signal)), str(os.getpid()), uid]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*leash, *self.account.command(self.argv)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self.piped else log,
+                stderr=log,
+                env=None if self.env is None else dict(self.env),
+                cwd="/" if self.account.uid is not None else None,
+                start_new_session=True,
+                text=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def returncode(self) -> int | None:
+        """None before the start and while it runs; negative when a signal ended it."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._process.pid
+
+    @property
+    def output(self) -> IO[str]:
+        """What the program prints; only of a `piped` child."""
+        if self._process is None or self._process.stdout is None:
+            raise RuntimeError(f"{self.name} has no piped output")
+        return self._process.stdout
+
+    def ask_to_stop(self) -> None:
+        """Send the stop signal and return at once."""
+        if self.running:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, self.stop_signal)
+
+    def stop(self, patience: float = 8.0) -> None:
+        """Ask it to stop; after `patience` seconds end it, and its process group, by force. Safe to repeat."""
+        if self._process is None:
+            return
+        self.ask_to_stop()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+        self._close()
+
+    def kill(self) -> None:
+        """End it as a crash would, by SIGKILL to this one process, and wait until it is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._close()
+
+    def wait(self, timeout: float) -> int | None:
+        """The exit code, or None when it still runs after `timeout` seconds."""
+        if self._process is None:
+            return None
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout)
+        return None
+
+    def _close(self) -> None:
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines of the log."""
+        return tail(self.log, lines)
+
+    def trim_log(self, limit: int = LOG_LIMIT) -> None:
+        """Move a log beyond `limit` bytes aside. The program goes on writing to the same, emptied, file.
+
+        Lines written in the moment between the copy and the cut are lost: the price of a child that owns its log.
+        """
+        with suppress(FileNotFoundError):
+            if self.log.stat().st_size > limit:
+                older = self.log.with_name(self.log.name + ".1")
+                older.write_bytes(self.log.read_bytes()[-limit:])
+                os.truncate(self.log, 0)
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log file; empty when there is none."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(max(0, log.stat().st_size - 64_000))
+            text = stream.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 0.02) -> bool:
+    """Call `condition` until it is true or `timeout` seconds have passed; say which."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(interval)
+    return True
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether something accepts TCP connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=0.5):
+            return True
+    except OSError:
+        return False
+
+
+def free_port(preferred: int = 0, taken: Sequence[int] = (), host: str = "127.0.0.1") -> int:
+    """The first port from `preferred` on that nothing listens on; 0 lets the system choose one."""
+    if preferred == 0:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return int(probe.getsockname()[1])
+    for port in range(preferred, min(preferred + 200, 65536)):
+        if port in taken:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port from {preferred} to {preferred + 199}")
