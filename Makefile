@@ -45,6 +45,7 @@ lock: ## compile requirements/*.lock anew (needs uv); UPGRADE=--upgrade to move 
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	$(LOCK) $(UPGRADE) pyproject.toml --extra demo --group build -o requirements/demo.lock
 	$(LOCK) $(UPGRADE) pyproject.toml --extra demo --group dev -c requirements/demo.lock -o requirements/dev.lock
+	$(LOCK) --group pyproject.toml:build -c requirements/dev.lock -o requirements/build.lock
 	for tier in edge platform apps; do \
 		$(LOCK) pyproject.toml --extra $$tier -c requirements/dev.lock -o requirements/$$tier.lock || exit 1; done
 
