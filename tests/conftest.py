@@ -1,0 +1,280 @@
+"""What tests stand on: a real PostgreSQL, real brokers, the seeds, a browser. Nothing of ours is replaced.
+
+`HEFA_TEST_DSN` names a server (its administrator's DSN) to use instead of the embedded one.
+`HEFA_TEST_REQUIRE=all` turns every skip into a failure; what a machine cannot have by nature is deselected and listed.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets as token
+import shutil
+import subprocess
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from hefa_demo import broker as brokers
+from hefa_demo.postgres import Postgres, PostgresError, binaries
+
+ROOT = Path(__file__).parents[1]
+REQUIRE_ALL = os.environ.get("HEFA_TEST_REQUIRE") == "all"
+NATURAL = ("needs_registry", "needs_community")  # markers of what a machine cannot have by its nature
+ROLES = ("owner", "ingest", "jobs", "api", "read")
+
+_deselected = pytest.StashKey[list[str]]()
+
+
+# --- what is here, and what is missing -------------------------------------------------------------------------------
+
+
+def chromium_path() -> str | None:
+    """The browser for page tests; HEFA_CHROMIUM names another one."""
+    named = os.environ.get("HEFA_CHROMIUM")
+    return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def pytest_report_header() -> list[str]:
+    dsn = os.environ.get("HEFA_TEST_DSN")
+    if dsn:
+        with psycopg.connect(dsn) as connection:
+            server = f"PostgreSQL {connection.info.parameter_status('server_version')} (HEFA_TEST_DSN)"
+            row = connection.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'")
+            found = row.fetchone()
+            engine = f"TimescaleDB {found[0]}" if found else "plain PostgreSQL"
+    else:
+        engine = "plain PostgreSQL"
+        try:
+            version = [str(binaries() / "postgres"), "--version"]
+            text = subprocess.run(version, capture_output=True, text=True, check=True).stdout
+            server = f"PostgreSQL {text.split()[-1]} (embedded)"
+        except PostgresError:
+            server = "none"
+    kinds = ", ".join(brokers.available()) or "none"
+    return [
+        f"server: {server}, engine: {engine}",
+        f"brokers: {kinds}; chromium: {chromium_path() or 'none'}" + ("; every skip is a failure" * REQUIRE_ALL),
+    ]
+
+
+def _failed_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if REQUIRE_ALL and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\n(HEFA_TEST_REQUIRE=all: nothing may be skipped)"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _failed_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _failed_skip(report)
+    return report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not REQUIRE_ALL:
+        return
+    natural = [item for item in items if any(item.get_closest_marker(name) for name in NATURAL)]
+    config.stash[_deselected] = [item.nodeid for item in natural]
+    if natural:
+        config.hook.pytest_deselected(items=natural)
+        items[:] = [item for item in items if item not in natural]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    names = config.stash.get(_deselected, [])
+    if names:
+        terminalreporter.section("not for this machine (" + ", ".join(NATURAL) + ")")
+        for name in names:
+            terminalreporter.line(name)
+
+
+# --- database --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DatabaseUnderTest:
+    """A migrated database of one test. Each attribute is a DSN: the administrator's, and one for each role."""
+
+    name: str
+    admin: str
+    owner: str
+    ingest: str
+    jobs: str
+    api: str
+    read: str
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """DSN of a server's administrator: HEFA_TEST_DSN, else an embedded server of this session."""
+    named = os.environ.get("HEFA_TEST_DSN")
+    if named:
+        yield named
+        return
+    try:
+        server = Postgres(tmp_path_factory.mktemp("postgres"), token.token_hex(16))
+    except PostgresError as error:
+        pytest.skip(str(error))
+    server.start()
+    try:
+        yield server.dsn()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def role_passwords(postgres: str) -> dict[str, str]:
+    """Passwords of our roles, which all databases of a server share: the same in every session on that server."""
+    return {
+        f"hefa_{role}": hashlib.sha256(f"{postgres}/{role}".encode()).hexdigest()[:32]
+        for role in ("owner", "ingest", "jobs", "api", "read")
+    }
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: str, role_passwords: dict[str, str]) -> Iterator[str | None]:
+    """Name of a migrated database to clone, or None where a server must migrate each database afresh.
+
+    TimescaleDB's background workers hold sessions on every database, so that no template is ever free there.
+    """
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        if admin.execute("SELECT FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone():
+            yield None
+            return
+        name = f"hefa_template_{token.token_hex(4)}"
+        _create(admin, name)
+        _migrate(make_conninfo(postgres, dbname=name), role_passwords)
+        try:
+            yield name
+        finally:
+            _drop(admin, name)
+
+
+@pytest.fixture
+def database(postgres: str, migrated: str | None, role_passwords: dict[str, str]) -> Iterator[DatabaseUnderTest]:
+    """A fresh database with the whole schema and no data, dropped after the test."""
+    name = f"hefa_test_{token.token_hex(4)}"
+    admin_dsn = make_conninfo(postgres, dbname=name)
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        _create(admin, name, migrated)
+        try:
+            if migrated is None:
+                _migrate(admin_dsn, role_passwords)
+            dsns = {r: _dsn(postgres, name, f"hefa_{r}", role_passwords[f"hefa_{r}"]) for r in ROLES}
+            yield DatabaseUnderTest(name=name, admin=_dsn(postgres, name), **dsns)
+        finally:
+            _drop(admin, name)
+
+
+def _migrate(dsn: str, passwords: dict[str, str]) -> None:
+    from hefa_platform.store.migrations import migrate  # here, so that tests without a database run without it
+
+    migrate(dsn, passwords)
+
+
+def _create(admin: psycopg.Connection, name: str, template: str | None = None) -> None:
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template is not None:
+        statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+    admin.execute(statement)
+
+
+def _drop(admin: psycopg.Connection, name: str) -> None:
+    admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _dsn(server: str, database: str, user: str | None = None, password: str | None = None) -> str:
+    """A URL, because programs are given one; credentials of the server's DSN unless others are named."""
+    parts = conninfo_to_dict(server)
+    user, password = user or str(parts.get("user", "postgres")), password or str(parts.get("password", ""))
+    return f"postgresql://{user}:{password}@{parts.get('host', '127.0.0.1')}:{parts.get('port', 5432)}/{database}"
+
+
+_ACL = """\
+pattern write hefa/v1/%u/data
+pattern write hefa/v1/%u/event
+pattern write hefa/v1/%u/status
+pattern write hefa/v1/%u/cmd_ack
+pattern read hefa/v1/%u/ack
+pattern read hefa/v1/%u/cmd
+pattern read hefa/v1/%u/err
+pattern read hefa/v1/state/#
+user ingest
+topic read hefa/v1/+/data
+topic read hefa/v1/+/event
+topic read hefa/v1/+/status
+topic write hefa/v1/+/err
+topic write hefa/v1/+/ack
+topic write hefa/v1/state/ingest/#
+"""
+
+# --- broker ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def secrets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users, passwords and access rules of the broker, as `hefa-platform secrets` lays them out."""
+    folder = tmp_path_factory.mktemp("secrets")
+    lines = []
+    for user in ("ingest", "health", "gw-guest", *(f"gw-a{n}" for n in range(1, 7))):
+        password, salt = token.token_urlsafe(16), token.token_bytes(12)
+        (folder / f"mqtt_password_{user}").write_text(password)
+        digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 1000, 64)
+        lines.append(f"{user}:$7$1000${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n")
+    (folder / "mosquitto.passwd").write_text("".join(lines))
+    (folder / "mosquitto.acl").write_text(_ACL)
+    return folder
+
+
+@pytest.fixture(params=["mosquitto", "iotcore"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path, secrets_dir: Path) -> Iterator[brokers.Broker]:
+    """A running broker of each kind: `.url(user)`, `.host`, `.port`, `.kind`, `.restart()`, `.stop()`, `.kill()`."""
+    fix = {"mosquitto": "apt-get install mosquitto", "iotcore": "pip install 'hefa[demo]'"}[request.param]
+    if request.param not in brokers.available():
+        pytest.skip(f"{request.param} is not installed: {fix}")
+    running = brokers.Broker(tmp_path / "broker", secrets_dir, kind=request.param)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+# --- seeds and browser -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def seeds_dir() -> Path:
+    return ROOT / "seeds"
+
+
+@pytest.fixture(scope="session")
+def plant(seeds_dir: Path):
+    """The plant model of seeds/, loaded once."""
+    from hefa_contract.plant import load
+
+    return load({p.relative_to(seeds_dir).as_posix(): p.read_text("utf-8") for p in sorted(seeds_dir.rglob("*.toml"))})
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium; start it headless with --no-sandbox when root."""
+    found = chromium_path()
+    if found is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    return found
