@@ -57,6 +57,7 @@ CREATE TABLE tag (
   states      jsonb,                            -- {"0":"stop","1":"run"} for kind state
   modulus     double precision,                 -- counters: the register rolls over here
   max_rate    double precision,                 -- counters: largest believable increment per hour, register units
+  resolution  double precision,                 -- counters: the step of the register
   source      text,                             -- where the figures are from
   assigned    boolean NOT NULL DEFAULT true,    -- false = a gateway sent it and the plant model does not know it
   retired     boolean NOT NULL DEFAULT false,   -- once in the plant model, no longer

@@ -1,0 +1,146 @@
+"""Bring a database to the schema of this program: roles, extension, then every file of `schema/` once, in order.
+
+One door for whoever owns the server: `migrate` needs an administrator's DSN and is safe to run again and at the same
+time from two machines. A file that was applied is never edited afterwards; a changed one is refused, not re-run.
+Nothing is ever migrated down: the way back is a backup.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+import psycopg
+from psycopg import errors, sql
+
+from hefa_platform.store.database import Connection, SchemaMissing, Unavailable, detect, translate
+
+logger = logging.getLogger(__name__)
+
+# owner only migrates; the others are what the processes and Grafana sign in as. docs/operations.md says who may what.
+ROLES = ("hefa_owner", "hefa_ingest", "hefa_jobs", "hefa_api", "hefa_read")
+_LOCK = 0x68656661  # "hefa"
+
+
+class MigrationError(Exception):
+    """The database and the files of `schema/` contradict each other. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of `schema/`."""
+
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def available() -> list[Migration]:
+    """The migrations this program carries, in the order in which they are applied."""
+    files = resources.files("hefa_platform").joinpath("schema").iterdir()
+    found = [Migration(f.name.removesuffix(".sql"), f.read_text("utf-8")) for f in files if f.name.endswith(".sql")]
+    return sorted(found, key=lambda migration: migration.name)
+
+
+def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> list[str]:
+    """Make roles (with `passwords` by role name, as SCRAM) and apply what is missing; return the names applied.
+
+    Raises `Unavailable` while the server is not there and `MigrationError` when the files do not fit the database.
+    A migration is applied whole or not at all.
+    """
+    try:
+        with psycopg.connect(admin_dsn, autocommit=True, application_name="hefa-migrate") as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+            _roles(connection, passwords or {})
+            _extension(connection)
+            return _apply(connection)
+    except psycopg.Error as error:
+        seen = translate(error)
+        if isinstance(seen, Unavailable) and not isinstance(seen, SchemaMissing):
+            raise seen from error
+        raise
+
+
+def require_current(connection: Connection) -> None:
+    """Raise `SchemaMissing` unless every migration of this program is applied; newer ones of a later program are fine."""
+    try:
+        applied: dict[str, str] = dict(connection.execute("SELECT name, checksum FROM schema_migration").fetchall())
+    except errors.UndefinedTable as error:
+        raise SchemaMissing("the database is empty: run `hefa-platform migrate`") from error
+    except errors.InsufficientPrivilege as error:
+        raise SchemaMissing("the schema was not made by `hefa-platform migrate`") from error
+    missing = [migration.name for migration in available() if migration.name not in applied]
+    if missing:
+        raise SchemaMissing(f"migrations {', '.join(missing)} are missing: run `hefa-platform migrate`")
+
+
+def _roles(connection: Connection, passwords: Mapping[str, str]) -> None:
+    for role in ROLES:
+        name = sql.Identifier(role)
+        if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [role]).fetchone() is None:
+            try:
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(name))
+                logger.info("role made role=%s", role)
+            except (errors.DuplicateObject, errors.UniqueViolation):
+                logger.info("role made meanwhile role=%s", role)  # roles are shared by all databases of a server
+        if role in passwords:
+            # Hashed here, so that the password is neither sent nor logged in clear.
+            secret = connection.pgconn.encrypt_password(passwords[role].encode(), role.encode(), b"scram-sha-256")
+            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, secret.decode()))
+    # An acknowledgement to a gateway means "on disk": no session default may weaken that.
+    connection.execute("ALTER ROLE hefa_ingest SET synchronous_commit = on")
+    if connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (False,):
+        connection.execute("GRANT hefa_owner TO CURRENT_USER")
+    connection.execute("GRANT ALL ON SCHEMA public TO hefa_owner")
+    connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    row = connection.execute("SELECT current_database()").fetchone()
+    assert row is not None
+    # TEMPORARY: the staging table of a retried COPY.
+    connection.execute(
+        sql.SQL("GRANT TEMPORARY ON DATABASE {} TO hefa_ingest, hefa_jobs").format(sql.Identifier(row[0]))
+    )
+
+
+def _extension(connection: Connection) -> None:
+    """Create TimescaleDB where the server has it and has loaded it; elsewhere plain PostgreSQL does."""
+    usable = connection.execute("""
+        SELECT FROM pg_available_extensions
+         WHERE name = 'timescaledb' AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'
+    """).fetchone()
+    if usable is not None:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        connection.execute("ALTER ROLE hefa_ingest SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+    logger.info("engine version=%r", detect(connection).version)
+
+
+def _apply(connection: Connection) -> list[str]:
+    connection.execute("SET ROLE hefa_owner")
+    connection.execute("""
+        CREATE TABLE IF NOT EXISTS schema_migration (
+          name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+        GRANT SELECT ON schema_migration TO hefa_ingest, hefa_jobs, hefa_api, hefa_read;
+    """)
+    applied: dict[str, str] = dict(connection.execute("SELECT name, checksum FROM schema_migration").fetchall())
+    done = []
+    for migration in available():
+        known = applied.get(migration.name)
+        if known is not None and known != migration.checksum:
+            raise MigrationError(
+                f"schema/{migration.name}.sql was changed after it had been applied: restore the file "
+                "and put the change into a new one"
+            )
+        if known is None:
+            with connection.transaction():
+                # Our own file, not input: sent without parameters, so that it may hold many statements and any %.
+                connection.execute(migration.text)
+                connection.execute(
+                    "INSERT INTO schema_migration (name, checksum) VALUES (%s, %s)",
+                    [migration.name, migration.checksum],
+                )
+            logger.info("migrated name=%s", migration.name)
+            done.append(migration.name)
+    return done
