@@ -61,7 +61,11 @@ def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
 
 
 def test_shared_subscription_splits_the_stream(broker: Broker) -> None:
-    with Client(broker, "ingest", "w1") as one, Client(broker, "ingest", "w2") as two, Client(broker, "gw-a1", "e") as e:
+    with (
+        Client(broker, "ingest", "w1") as one,
+        Client(broker, "ingest", "w2") as two,
+        Client(broker, "gw-a1", "e") as e,
+    ):
         assert all(c.connected.wait(5) for c in (one, two, e))
         for worker in (one, two):
             worker.subscribe("$share/ingest/hefa/v1/+/data")
@@ -84,7 +88,7 @@ def test_an_envelope_of_the_largest_size_passes(broker: Broker, size: int) -> No
 
 
 def test_a_wrong_password_is_refused(broker: Broker) -> None:
-    with Client(broker, "gw-a1", "e", password="guess") as edge:  # noqa: S106
+    with Client(broker, "gw-a1", "e", password="guess") as edge:
         assert not edge.connected.wait(0.7)
 
 
