@@ -7,6 +7,7 @@ list of instants here; SQL then only sorts rows between instants. One definition
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -79,7 +80,7 @@ def sources(starts: list[datetime], start: datetime, end: datetime, watermark: d
     edges = [start, *(s for s in starts if start < s < settled), settled]
     hours: list[Range] = []
     minutes: list[Range] = []
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in pairwise(edges):
         first, last = -((_EPOCH - left) // HOUR) * HOUR + _EPOCH, floor(right, HOUR)
         if first >= last:
             _extend(minutes, left, right)

@@ -1,0 +1,178 @@
+"""Readings of tags over a range: as they came, or as rollups by bucket.
+
+Whole settled hours are answered from `reading_1h`, the rest from `reading_1m`, and what the refresh has not reached
+from the readings themselves by the same SQL (`minute_rollup`), so the three agree wherever they meet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, LiteralString
+
+from psycopg.rows import class_row
+
+from hefa_platform.store.buckets import MINUTE, floor, sources
+from hefa_platform.store.database import Connection, Database
+
+Agg = Literal["mean", "min", "max", "first", "last", "count", "increment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One tag's readings in bucket `k` of those asked for. `value` as aggregated; None where nothing is known.
+
+    `covered_s` are the seconds in which the value is known; `worst` is the worst OPC quality, None without readings.
+    """
+
+    tag_id: int
+    k: int
+    value: float | None
+    min: float | None
+    max: float | None
+    covered_s: float
+    worst: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What one register counted in bucket `k`, in register units, by how well it is known.
+
+    `unknown` is what a jump that cannot be believed would say; None means that no reading speaks of the class.
+    """
+
+    tag_id: int
+    k: int
+    measured: float | None
+    estimated: float | None
+    unknown: float | None
+    covered_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One stored reading."""
+
+    tag_id: int
+    ts: datetime
+    value: float | None
+    quality: int
+
+
+# %(starts)s are the buckets' first instants; width_bucket sorts a row between them by binary search.
+_PARTS: LiteralString = """
+    WITH part AS (
+      SELECT r.* FROM unnest(%(tags)s::integer[]) t(tag_id)
+        CROSS JOIN unnest(%(hour_from)s::timestamptz[], %(hour_to)s::timestamptz[]) w("from", "to")
+        JOIN LATERAL (SELECT * FROM reading_1h
+                       WHERE tag_id = t.tag_id AND bucket >= w."from" AND bucket < w."to") r ON true
+      UNION ALL
+      SELECT r.* FROM unnest(%(tags)s::integer[]) t(tag_id)
+        CROSS JOIN unnest(%(minute_from)s::timestamptz[], %(minute_to)s::timestamptz[]) w("from", "to")
+        JOIN LATERAL (SELECT * FROM reading_1m
+                       WHERE tag_id = t.tag_id AND bucket >= w."from" AND bucket < w."to") r ON true
+      UNION ALL
+      SELECT * FROM minute_rollup(%(live_tag)s::integer[], %(live_from)s::timestamptz[], %(live_to)s::timestamptz[])
+    )
+"""
+
+
+def rollup(
+    database: Database, aggs: dict[int, Agg], starts: Sequence[datetime], start: datetime, end: datetime
+) -> list[Bucket]:
+    """Aggregate the tags of `aggs`, each its own way, over the minutes of [start, end), by bucket.
+
+    `starts` as of `Calendar.starts`; `start` and `end` are whole minutes. Buckets without a row are left out.
+    `mean` is weighted by the time a value held.
+    """
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Bucket)) as cursor:
+        return cursor.execute(
+            _PARTS  # noqa: S608 - two literals; input goes by parameters
+            + """
+            , asked AS (SELECT * FROM unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg))
+            SELECT part.tag_id, width_bucket(part.bucket, %(starts)s::timestamptz[]) - 1 AS k,
+                   CASE asked.agg
+                     WHEN 'mean' THEN sum(tw_sum) / nullif(sum(covered_s), 0)
+                     WHEN 'min' THEN min(min)
+                     WHEN 'max' THEN max(max)
+                     WHEN 'count' THEN sum(n)::double precision
+                     WHEN 'increment' THEN CASE WHEN count(inc_measured) + count(inc_estimated) > 0
+                                           THEN coalesce(sum(inc_measured), 0) + coalesce(sum(inc_estimated), 0) END
+                     -- An array compares by its first element, here the time: the value of the first or last reading.
+                     WHEN 'first' THEN (min(ARRAY[extract(epoch FROM first_ts)::double precision, first])
+                                        FILTER (WHERE asked.agg = 'first' AND first IS NOT NULL))[2]
+                     WHEN 'last' THEN (max(ARRAY[extract(epoch FROM last_ts)::double precision, last])
+                                       FILTER (WHERE asked.agg = 'last' AND last IS NOT NULL))[2]
+                   END AS value,
+                   min(min) AS min, max(max) AS max, coalesce(sum(covered_s), 0) AS covered_s, min(worst) AS worst
+              FROM part JOIN asked ON asked.tag_id = part.tag_id
+             GROUP BY part.tag_id, k, asked.agg ORDER BY part.tag_id, k
+            """,
+            _parameters(connection, list(aggs), starts, start, end) | {"aggs": list(aggs.values())},
+        ).fetchall()
+
+
+def used(
+    database: Database, tag_ids: Sequence[int], starts: Sequence[datetime], start: datetime, end: datetime
+) -> list[Used]:
+    """What registers counted over the minutes of [start, end), by bucket; arguments as for `rollup`."""
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Used)) as cursor:
+        return cursor.execute(
+            _PARTS  # noqa: S608 - two literals; input goes by parameters
+            + """
+            SELECT tag_id, width_bucket(bucket, %(starts)s::timestamptz[]) - 1 AS k, sum(inc_measured) AS measured,
+                   sum(inc_estimated) AS estimated, sum(inc_unknown) AS unknown, coalesce(sum(covered_s), 0) AS covered_s
+              FROM part GROUP BY tag_id, k ORDER BY tag_id, k
+            """,
+            _parameters(connection, tag_ids, starts, start, end),
+        ).fetchall()
+
+
+def raw(
+    database: Database, tag_ids: Sequence[int], start: datetime, end: datetime, limit: int
+) -> dict[int, list[Reading]]:
+    """Readings of each tag in [start, end) in order of time, at most `limit` + 1 each: one more says there is more."""
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Reading)) as cursor:
+        rows = cursor.execute(
+            """
+            SELECT r.tag_id, r.ts, r.value, r.quality FROM unnest(%(tags)s::integer[]) t(tag_id)
+              JOIN LATERAL (SELECT * FROM reading WHERE tag_id = t.tag_id AND ts >= %(start)s AND ts < %(end)s
+                             ORDER BY ts LIMIT %(limit)s) r ON true
+             ORDER BY r.tag_id, r.ts
+            """,
+            {"tags": list(tag_ids), "start": start, "end": end, "limit": limit + 1},
+        ).fetchall()
+    found: dict[int, list[Reading]] = {tag_id: [] for tag_id in tag_ids}
+    for row in rows:
+        found[row.tag_id].append(row)
+    return found
+
+
+def _parameters(
+    connection: Connection, tag_ids: Sequence[int], starts: Sequence[datetime], start: datetime, end: datetime
+) -> dict[str, object]:
+    # Read before the rollups: a refresh that commits in between leaves this reader with the older, still true answer.
+    # A move of the watermark is noted as a dirty range before its minutes are written: until then they are live too.
+    row = connection.execute(
+        """
+        SELECT least(watermark, (SELECT min(from_ts) FROM rollup_dirty
+                                  WHERE tag_id IS NULL AND from_ts >= watermark - interval '1 hour')), now()
+          FROM rollup_state
+        """
+    ).fetchone()
+    assert row is not None
+    watermark, now = row
+    split = sources(list(starts), start, end, watermark)
+    # A reading holds until the next one, but it says nothing about the time to come.
+    now = floor(now, MINUTE)
+    live = [(tag_id, left, min(right, now)) for tag_id in tag_ids for left, right in split.live if left < now]
+    return {
+        "tags": list(tag_ids),
+        "starts": list(starts),
+        "hour_from": [left for left, _ in split.hours],
+        "hour_to": [right for _, right in split.hours],
+        "minute_from": [left for left, _ in split.minutes],
+        "minute_to": [right for _, right in split.minutes],
+        "live_tag": [tag_id for tag_id, _, _ in live],
+        "live_from": [left for _, left, _ in live],
+        "live_to": [right for _, _, right in live],
+    }
