@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import secrets as token
@@ -23,6 +22,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from hefa_demo import broker as brokers
 from hefa_demo.postgres import Postgres, PostgresError, binaries
+from hefa_platform.secrets import Places
+from hefa_platform.secrets import write as write_secrets
 
 ROOT = Path(__file__).parents[1]
 REQUIRE_ALL = os.environ.get("HEFA_TEST_REQUIRE") == "all"
@@ -205,24 +206,6 @@ def _dsn(server: str, database: str, user: str | None = None, password: str | No
     return f"postgresql://{user}:{password}@{parts.get('host', '127.0.0.1')}:{parts.get('port', 5432)}/{database}"
 
 
-_ACL = """\
-pattern write hefa/v1/%u/data
-pattern write hefa/v1/%u/event
-pattern write hefa/v1/%u/status
-pattern write hefa/v1/%u/cmd_ack
-pattern read hefa/v1/%u/ack
-pattern read hefa/v1/%u/cmd
-pattern read hefa/v1/%u/err
-pattern read hefa/v1/state/#
-user ingest
-topic read hefa/v1/+/data
-topic read hefa/v1/+/event
-topic read hefa/v1/+/status
-topic write hefa/v1/+/err
-topic write hefa/v1/+/ack
-topic write hefa/v1/state/ingest/#
-"""
-
 # --- broker ----------------------------------------------------------------------------------------------------------
 
 
@@ -230,14 +213,7 @@ topic write hefa/v1/state/ingest/#
 def secrets_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Users, passwords and access rules of the broker, as `hefa-platform secrets` lays them out."""
     folder = tmp_path_factory.mktemp("secrets")
-    lines = []
-    for user in ("ingest", "health", "gw-guest", *(f"gw-a{n}" for n in range(1, 7))):
-        password, salt = token.token_urlsafe(16), token.token_bytes(12)
-        (folder / f"mqtt_password_{user}").write_text(password)
-        digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 1000, 64)
-        lines.append(f"{user}:$7$1000${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n")
-    (folder / "mosquitto.passwd").write_text("".join(lines))
-    (folder / "mosquitto.acl").write_text(_ACL)
+    write_secrets(folder, Places(), [f"gw-a{n}" for n in range(1, 7)])
     return folder
 
 
