@@ -14,6 +14,7 @@ from importlib import resources
 import psycopg
 from psycopg import errors, sql
 
+from hefa_platform.store import keys
 from hefa_platform.store.database import Connection, SchemaMissing, Unavailable, detect, translate
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,10 @@ def available() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.name)
 
 
-def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> list[str]:
+def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None, admin_key: str | None = None) -> list[str]:
     """Make roles (with `passwords` by role name, as SCRAM) and apply what is missing; return the names applied.
+
+    `admin_key` is an API key made outside, of which the hash is stored; one that was revoked since stays revoked.
 
     Raises `Unavailable` while the server is not there and `MigrationError` when the files do not fit the database.
     A migration is applied whole or not at all.
@@ -57,7 +60,10 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None) -> list[
             connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
             _roles(connection, passwords or {})
             _extension(connection)
-            return _apply(connection)
+            done = _apply(connection)
+            if admin_key is not None:
+                _admit(connection, admin_key)
+            return done
     except psycopg.Error as error:
         seen = translate(error)
         if isinstance(seen, Unavailable) and not isinstance(seen, SchemaMissing):
@@ -76,6 +82,19 @@ def require_current(connection: Connection) -> None:
     missing = [migration.name for migration in available() if migration.name not in applied]
     if missing:
         raise SchemaMissing(f"migrations {', '.join(missing)} are missing: run `hefa-platform migrate`")
+
+
+def _admit(connection: Connection, text: str) -> None:
+    parts = keys.parse(text)
+    if parts is None:
+        raise MigrationError("the administrator's key is not hefa_<id>_<secret>: remove it and have another one made")
+    connection.execute(
+        """
+        INSERT INTO api_key (key_id, name, role, hash) VALUES (%s, 'made at first start', 'admin', %s)
+        ON CONFLICT (key_id) DO NOTHING
+        """,
+        [parts[0], keys.digest(parts[1])],
+    )
 
 
 def _roles(connection: Connection, passwords: Mapping[str, str]) -> None:

@@ -1,0 +1,171 @@
+"""`hefa-platform`: the platform's commands. Parses, builds, calls; what it calls knows nothing of the command line."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from hefa_contract import plant as plant_model
+from hefa_platform import secrets
+from hefa_platform.config import ConfigError, Role, Settings, read_seeds
+from hefa_platform.store.database import Database, Unavailable
+
+logger = logging.getLogger(__name__)
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_T = TypeVar("_T")
+
+DsnOption = Annotated[str | None, typer.Option("--dsn", help="PostgreSQL DSN of this command's role.", metavar="DSN")]
+SecretsOption = Annotated[
+    Path | None, typer.Option("--secrets", help="Directory written by `hefa-platform secrets`.", metavar="DIR")
+]
+SeedsOption = Annotated[Path | None, typer.Option("--seeds", help="Directory of the plant model.", metavar="DIR")]
+
+
+@app.command("secrets")
+def make_secrets(
+    directory: Annotated[Path, typer.Option("--dir", help="Where to write; made if missing.")],
+    postgres_host: str = "127.0.0.1",
+    postgres_port: int = 5433,
+    database: str = "hefa",
+    mqtt_host: str = "127.0.0.1",
+    mqtt_port: int = 1883,
+    api_url: str = "http://127.0.0.1:8000",
+    portal_url: str = "http://127.0.0.1:8080",
+    group: Annotated[int | None, typer.Option(help="Numeric id of a group that may read the files.")] = None,
+    seeds: SeedsOption = None,
+) -> None:
+    """Make every password of a stack, once; what is there is kept."""
+    settings = _settings(seeds=seeds)
+    places = secrets.Places(
+        postgres_host=postgres_host,
+        postgres_port=postgres_port,
+        database=database,
+        mqtt_host=mqtt_host,
+        mqtt_port=mqtt_port,
+        api_url=api_url,
+        portal_url=portal_url,
+    )
+    edges = [name for name in _plant(settings).edges if name != "api"]
+    secrets.write(directory, places, edges, group)
+    typer.echo(f"secrets are in {directory}; the administrator's API key is in {directory / 'admin_key'}")
+
+
+@app.command()
+def migrate(dsn: DsnOption = None, secrets_dir: SecretsOption = None) -> None:
+    """Bring the database to this program's schema, as its administrator. Safe to run again."""
+    from hefa_platform.store.migrations import MigrationError
+    from hefa_platform.store.migrations import migrate as bring
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
+    known = secrets.passwords(settings.secrets_dir) if settings.secrets_dir else {}
+    key = secrets.admin_key(settings.secrets_dir) if settings.secrets_dir else None
+    admin = _need(lambda: settings.dsn_of("admin"))
+    try:
+        with _stopping() as stop:
+            done = _insist(stop, lambda: bring(admin, known, key))
+    except MigrationError as error:
+        _fail(str(error))
+    typer.echo(f"migrated: {', '.join(done)}" if done else "the schema is current")
+
+
+@app.command("load")
+def load_plant(dsn: DsnOption = None, secrets_dir: SecretsOption = None, seeds: SeedsOption = None) -> None:
+    """Load the plant model from the seeds. Safe to run again."""
+    from hefa_platform.store.plant_model import load
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir, seeds=seeds)
+    plant = _plant(settings)
+    with _stopping() as stop, _database(settings, "owner", "hefa-load") as database:
+        done = _insist(stop, lambda: load(database, plant))
+    if done.changed:
+        typer.echo(f"{done.tags} tags: {done.added} new, {done.assigned} newly assigned, {done.retired} retired")
+    else:
+        typer.echo(f"{done.tags} tags, unchanged")
+
+
+def _plant(settings: Settings) -> plant_model.Plant:
+    try:
+        return plant_model.load(_need(lambda: read_seeds(settings.seeds)))
+    except plant_model.PlantError as error:
+        _fail(f"the plant model in {settings.seeds} has mistakes:\n{error}")
+
+
+def _settings(**given: Any) -> Settings:
+    """Environment and command line together; every mistake is listed at once."""
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        problems = [f"HEFA_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+        _fail("\n".join(problems))
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    # The pool reports each failed attempt to connect; we say once that the database is gone, and once that it is back.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    return settings
+
+
+def _database(settings: Settings, role: Role, application: str, **more: Any) -> Database:
+    return Database(_need(lambda: settings.dsn_of(role)), application=application, **more)
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set, so that the block can end in order; a second signal ends it at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _insist(stop: threading.Event, attempt: Callable[[], _T]) -> _T:
+    """Do it as soon as the database allows; says once why it waits."""
+    told, delay = "", 0.2
+    while True:
+        try:
+            return attempt()
+        except Unavailable as error:
+            if str(error) != told:
+                told = str(error)
+                logger.warning("waiting for the database: %s", told)
+        if stop.wait(delay):
+            raise typer.Exit(130)
+        delay = min(delay * 1.6, 3.0)
+
+
+def _need(find: Callable[[], _T]) -> _T:
+    try:
+        return find()
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point of `hefa-platform`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
