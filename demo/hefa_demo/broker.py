@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hefa_demo.account import OURS, Account, NoAccount, unprivileged
-from hefa_demo.process import Child, answers, free_port, wait_until
+from hefa_demo.process import Child, Server, answers, free_port, wait_until
 
 MAX_PACKET = 262_144  # bytes: the largest envelope with room for topic and properties
 HOST = "127.0.0.1"
@@ -36,11 +36,11 @@ def available() -> list[str]:
     return [kind for kind, there in found.items() if there]
 
 
-class Broker:
+class Broker(Server):
     """One broker with its files in `folder`, its users from `secrets` (written by `hefa-platform secrets`).
 
     `kind` is `mosquitto` or `iotcore`; by default the first that is available. `port` 0 takes a free one at the
-    first start and keeps it.
+    first start and keeps it. A stop in order lets mosquitto save its queues.
     """
 
     def __init__(
@@ -59,7 +59,6 @@ class Broker:
         self.host = HOST
         self.port = port
         self.log = log or self.folder / "broker.log"
-        self.child: Child | None = None
 
     @property
     def users(self) -> dict[str, str]:
@@ -83,22 +82,8 @@ class Broker:
             raise BrokerError(f"{self.kind} did not start on port {self.port}:\n{self.child.tail()}")
 
     @property
-    def running(self) -> bool:
-        return self.child is not None and self.child.running
-
-    @property
     def ready(self) -> bool:
         return self.running and answers(self.host, self.port)
-
-    def stop(self, patience: float = 5.0) -> None:
-        """Stop it; mosquitto saves its queues first. Safe to repeat."""
-        if self.child is not None:
-            self.child.stop(patience)
-
-    def kill(self) -> None:
-        """End it by SIGKILL, as a crash would."""
-        if self.child is not None:
-            self.child.kill()
 
     def restart(self) -> None:
         """Stop and start on the same port."""

@@ -16,11 +16,12 @@ import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psutil  # type: ignore[import-untyped]
 
 from hefa_demo.account import OURS, Account, NoAccount, unprivileged
-from hefa_demo.process import Child, free_port, tail, wait_until
+from hefa_demo.process import Child, Server, free_port, tail, wait_until
 
 # Modest figures for two cores shared with all tiers; what is not named keeps PostgreSQL's default.
 _SETTINGS = {
@@ -57,10 +58,11 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-class Postgres:
+class Postgres(Server):
     """One server on `folder` (made when missing), superuser `postgres` with `password`.
 
-    `port` 0 takes a free one at each start. `folder` must not be used by two of these at once.
+    `port` 0 takes a free one at each start. `folder` must not be used by two of these at once. `stop` rolls open
+    transactions back; everything committed is on disk. `kill` ends the postmaster, as a crash would.
     """
 
     def __init__(self, folder: Path, password: str, port: int = 0, log: Path | None = None) -> None:
@@ -72,7 +74,6 @@ class Postgres:
         self._choose_port = port == 0
         self._bin = binaries()
         self._account: Account = OURS
-        self.child: Child | None = None
 
     def dsn(self, database: str = "postgres") -> str:
         """Address of a database with the superuser's credentials."""
@@ -105,10 +106,6 @@ class Postgres:
             time.sleep(0.1)
 
     @property
-    def running(self) -> bool:
-        return self.child is not None and self.child.running
-
-    @property
     def ready(self) -> bool:
         """Whether the running server accepts connections, by the status line in its lock file."""
         if self.child is None or not self.child.running:
@@ -116,23 +113,9 @@ class Postgres:
         lines = self._lock_file_lines()
         return len(lines) >= 8 and lines[0] == str(self.child.pid) and lines[7].strip() == "ready"
 
-    def stop(self, patience: float = 10.0) -> None:
-        """Stop fast: open transactions are rolled back, everything committed is on disk. Safe to repeat."""
-        if self.child is not None:
-            self.child.stop(patience)
-
-    def kill(self) -> None:
-        """End the postmaster by SIGKILL, as a crash would."""
-        if self.child is not None:
-            self.child.kill()
-
     def create_database(self, name: str) -> None:
         """Make a database unless it is there."""
-        argv = [str(self._bin / "createdb"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", name]
-        env = {**os.environ, "PGPASSWORD": self.password, "LC_ALL": "C"}
-        done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
-        if done.returncode != 0 and "already exists" not in done.stderr:
-            raise PostgresError(f"database {name} could not be made: {done.stderr.strip()}")
+        create_database(self.dsn(), name, self._bin)
 
     def _settle(self) -> None:
         """Decide who runs the server; copy the binaries next to the data where nobody cannot reach the package."""
@@ -225,3 +208,20 @@ class Postgres:
                     raise PostgresError(f"a PostgreSQL server (process {left.pid}) uses {self.data} and does not stop")
                 return
             (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def create_database(dsn: str, name: str, programs: Path | None = None) -> None:
+    """Make a database, unless it is there, on the server of an administrator's `dsn` (a URL).
+
+    The embedded programs speak no TLS; PostgresError tells the server's answer.
+    """
+    parts = urlsplit(dsn)
+    # The password goes by the environment: arguments can be seen by every user of the machine.
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.strip("/") or "/postgres").geturl()
+    env = {**os.environ, "PGUSER": unquote(parts.username or "postgres"), "LC_ALL": "C", "PGCONNECT_TIMEOUT": "10"}
+    if parts.password:
+        env["PGPASSWORD"] = unquote(parts.password)
+    argv = [str((programs or binaries()) / "createdb"), f"--maintenance-db={bare}", name]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 0 and "already exists" not in done.stderr:
+        raise PostgresError(f"database {name} could not be made: {done.stderr.strip()}")

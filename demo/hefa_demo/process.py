@@ -132,16 +132,49 @@ class Child:
         """The last lines of the log."""
         return tail(self.log, lines)
 
-    def trim_log(self, limit: int = LOG_LIMIT) -> None:
-        """Move a log beyond `limit` bytes aside. The program goes on writing to the same, emptied, file.
 
-        Lines written in the moment between the copy and the cut are lost: the price of a child that owns its log.
-        """
-        with suppress(FileNotFoundError):
-            if self.log.stat().st_size > limit:
-                older = self.log.with_name(self.log.name + ".1")
-                older.write_bytes(self.log.read_bytes()[-limit:])
-                os.truncate(self.log, 0)
+class Server:
+    """A server that runs as one child. A subclass makes the child in `start`, and says when it is `ready`."""
+
+    log: Path
+    child: Child | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.child is not None and self.child.running
+
+    @property
+    def pid(self) -> int:
+        """Process id of the started server."""
+        if self.child is None:
+            raise RuntimeError("the server was never started")
+        return self.child.pid
+
+    def ask_to_stop(self) -> None:
+        """Begin the stop and return at once."""
+        if self.child is not None:
+            self.child.ask_to_stop()
+
+    def stop(self, patience: float = 10.0) -> None:
+        """Stop in order; by force after `patience` seconds. Safe to repeat."""
+        if self.child is not None:
+            self.child.stop(patience)
+
+    def kill(self) -> None:
+        """End it by SIGKILL, as a crash would."""
+        if self.child is not None:
+            self.child.kill()
+
+
+def trim(log: Path, limit: int = LOG_LIMIT) -> None:
+    """Move a log beyond `limit` bytes aside, once. Its program goes on writing to the same, emptied, file.
+
+    Lines written in the moment between the copy and the cut are lost: the price of a child that owns its log.
+    """
+    with suppress(FileNotFoundError):
+        if log.stat().st_size > limit:
+            log.with_name(log.name + ".1").write_bytes(log.read_bytes()[-limit:])
+            os.truncate(log, 0)
 
 
 def tail(log: Path, lines: int = 15) -> str:
@@ -189,5 +222,6 @@ def free_port(preferred: int = 0, taken: Sequence[int] = (), host: str = "127.0.
                 probe.bind((host, port))
             except OSError:
                 continue
+        if not answers(host, port):  # some systems let two bind where one listens on every address
             return port
     raise OSError(f"no free port from {preferred} to {preferred + 199}")

@@ -1,0 +1,74 @@
+"""`hefa`: the whole stack on one machine, without Docker."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from hefa_demo.config import Options, parse_duration
+from hefa_demo.screen import Screen
+from hefa_demo.supervisor import DemoError, Supervisor
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `demo` a named command while it is the only one."""
+
+
+def _duration(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
+def demo(
+    history: Annotated[str, typer.Option(help="History to fill in at the first start: 6h, 2d …")] = "2d",
+    profile: Annotated[
+        Literal["full", "core"], typer.Option(help="full: all tags; core: those that every plant has.")
+    ] = "full",
+    run_for: Annotated[
+        str | None, typer.Option("--for", help="Stop by itself this long after it is ready: 90s, 5m …", metavar="TIME")
+    ] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Where everything is kept; delete it to forget the demo.", envvar="HEFA_DATA_DIR")
+    ] = Path(".hefa"),
+    dsn: Annotated[
+        str | None,
+        typer.Option(
+            help="Administrator's URL of a PostgreSQL or TimescaleDB server to use instead of the embedded one; "
+            "the database hefa is made there unless the URL names another."
+        ),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget what earlier runs kept, and begin anew.")] = False,
+) -> None:
+    """Run the plant, the gateways, the platform and the portal here, until Ctrl-C."""
+    _duration(history)
+    if fresh and dsn:
+        raise typer.BadParameter("--fresh deletes files of ours, not a database on your server: drop that one yourself")
+    screen = Screen()
+    try:
+        code = Supervisor(Options(data_dir, history, profile, _duration(run_for), dsn, fresh), screen).run()
+    except DemoError as error:
+        screen.failed(str(error))
+        code = 1
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Entry point of `hefa`."""
+    if sys.platform == "win32":
+        sys.exit("hefa demo runs on Linux and macOS; on Windows use Docker Compose or WSL")
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What the demo tells the person at the terminal: a line per step, a bar for the history, a panel when it is ready.
+
+Without a terminal (a pipe, a log file) the same sentences come as plain lines, and the bar as one line per tenth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+
+class Screen:
+    """Writes to standard output; problems too, so that they stand where they happened."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False)
+        self._started = time.monotonic()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._told = -1
+
+    def step(self, text: str) -> None:
+        """Something is done, or is going on."""
+        self._line(text, "dim")
+
+    def note(self, text: str) -> None:
+        """Something the person may want to act on."""
+        self._line(text, "yellow")
+
+    def failed(self, text: str) -> None:
+        self._line(text, "bold red")
+
+    def _line(self, text: str, style: str) -> None:
+        seconds = time.monotonic() - self._started
+        self.console.print(Text.assemble((f"{seconds:6.1f} s  ", "cyan"), (text, style)), soft_wrap=True)
+
+    def history(self, progress: Mapping[str, Any]) -> None:
+        """Show how far the backfill is: `done` of `total`, `readings` so far."""
+        done, total = float(progress.get("done", 0)), max(float(progress.get("total", 0)), 1e-9)
+        readings = f"{int(progress.get('readings', 0)):,} readings"
+        if not self.console.is_terminal:
+            tenth = int(10 * done / total)
+            if tenth > self._told:
+                self._told = tenth
+                self.step(f"history {tenth * 10} %, {readings}")
+            return
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("          history"),
+                BarColumn(bar_width=40),
+                TextColumn("{task.percentage:3.0f} %  {task.fields[readings]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._task = self._progress.add_task("history", total=total, readings=readings)
+            self._progress.start()
+        assert self._task is not None
+        self._progress.update(self._task, completed=min(done, total), total=total, readings=readings)
+
+    def history_done(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def ready(self, document: Mapping[str, Any], data_dir: str, run_for: float | None) -> None:
+        """The panel with everything one needs to look around."""
+        rows = Table.grid(padding=(0, 2))
+        rows.add_column(style="dim")
+        rows.add_column(overflow="fold")
+        rows.add_row("Portal", Text(document["portal"], "bold"))
+        rows.add_row("API", f"{document['api']}/v1   (documentation: {document['api']}/docs)")
+        rows.add_row("Key", Text(document["key"], "bold"))
+        rows.add_row("MQTT", document["mqtt"])
+        rows.add_row("SQL", document["database"])
+        rows.add_row("Files", f"{data_dir}  (logs in logs/, this table in demo.json)")
+        end = "Ctrl-C stops everything" if run_for is None else f"stops by itself after {run_for:g} s"
+        self.console.print()
+        self.console.print(
+            Panel(
+                rows, title="hefa is running", subtitle=f"simulated plant · {end}", border_style="green", expand=False
+            )
+        )
