@@ -54,6 +54,13 @@ class Table:
         value = self._get(key, default, "a number", int, float)
         return math.nan if value is None else float(value)
 
+    def texts(self, key: str) -> list[str]:
+        """A list of texts; empty when absent."""
+        value = self._get(key, [], "a list of texts", list)
+        if not all(isinstance(item, str) for item in value):
+            self.note(key, f"{value!r} is not a list of texts")
+        return [item for item in value if isinstance(item, str)]
+
     def flag(self, key: str, default: bool) -> bool:
         value = self._get(key, default, "true or false", bool)
         return default if value is None else bool(value)
@@ -76,6 +83,10 @@ class Table:
         for key, value in self._data.items():
             self._asked.append(key)
             yield key, value
+
+    def allow(self, *keys: str) -> None:
+        """These keys are known here, though nobody asked for their values."""
+        self._asked.extend(keys)
 
     def close(self) -> None:
         """Note every key that nobody asked for."""
