@@ -1,0 +1,192 @@
+"""One reading, from a stranger's gateway to the page, over both brokers.
+
+The gateway is written against the public contract alone: paho, JSON, a name and a password. It shares no code with us.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sysconfig
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from playwright.sync_api import sync_playwright
+
+from hefa_demo.broker import Broker
+from hefa_demo.process import Child, free_port, wait_until
+from hefa_platform.store.migrations import migrate
+
+TAG = "STRANGER.PUMP-7.pressure"
+VALUE = 4.207
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The tiers as processes on a database and a broker of this test."""
+
+    api: str
+    portal: str
+    key: str
+
+    def get(self, path: str) -> tuple[int, Any]:
+        request = urllib.request.Request(self.api + path, headers={"Authorization": f"Bearer {self.key}"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except OSError:
+            return 0, None
+
+
+@pytest.fixture
+def stack(database: Any, broker: Broker, seeds_dir: Path, tmp_path: Path) -> Iterator[Stack]:
+    key = f"hefa_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+    migrate(database.admin, admin_key=key)
+    api, portal = free_port(), free_port()
+    children: list[Child] = []
+
+    def child(name: str, *argv: str, **env: str) -> Child:
+        command = Path(sysconfig.get_path("scripts")) / argv[0]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HEFA_")}
+        environment |= {"HEFA_SEEDS": str(seeds_dir), **env}
+        made = Child(name, [str(command), *argv[1:]], tmp_path / f"{name}.log", env=environment)
+        made.start()
+        children.append(made)
+        return made
+
+    try:
+        assert child("load", "hefa-platform", "load", HEFA_DSN=database.owner).wait(60) == 0, children[-1].tail()
+        child("ingest", "hefa-platform", "ingest", HEFA_DSN=database.ingest, HEFA_MQTT_URL=broker.url("ingest"))
+        child("api", "hefa-platform", "serve", "--port", str(api), HEFA_DSN=database.api)
+        child("apps", "hefa-apps", "serve", "--port", str(portal), HEFA_API_URL=f"http://127.0.0.1:{api}")
+        running = Stack(f"http://127.0.0.1:{api}", f"http://127.0.0.1:{portal}", key)
+        if not wait_until(lambda: running.get("/v1/ready")[0] == 200, 60, interval=0.1):
+            pytest.fail("\n".join(f"--- {c.name}\n{c.tail()}" for c in children))
+        yield running
+    finally:
+        for each in reversed(children):
+            each.ask_to_stop()
+        for each in children:
+            each.stop()
+
+
+class Gateway:
+    """Somebody else's gateway: publishes bytes and listens for the platform's ack."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.name = name
+        self.answers: list[tuple[str, dict[str, Any]]] = []
+        self.accepting = threading.Event()
+        self._subscribed = threading.Event()
+        parts = urlsplit(url)
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
+        self.client.username_pw_set(parts.username, parts.password)
+        self.client.on_connect = self._on_connect
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_message = self._on_message
+        self._address = (parts.hostname or "", parts.port or 1883)
+
+    def __enter__(self) -> Gateway:
+        self.client.connect(*self._address)
+        self.client.loop_start()
+        assert self._subscribed.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def _on_connect(self, client: mqtt.Client, *_: object) -> None:
+        topics = (f"hefa/v1/{self.name}/ack", f"hefa/v1/{self.name}/err", "hefa/v1/state/ingest/+")
+        client.subscribe([(topic, mqtt.SubscribeOptions(qos=1)) for topic in topics])
+
+    def _on_message(self, _client: object, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        body = json.loads(message.payload)
+        if message.topic.startswith("hefa/v1/state/"):
+            if body["accepting"]:
+                self.accepting.set()
+        else:
+            self.answers.append((message.topic.rsplit("/", 1)[1], body))
+
+    def publish(self, payload: bytes, correlation: str) -> None:
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.CorrelationData = correlation.encode()
+        properties.UserProperty = ("sent", str(time.time_ns() // 1000))
+        self.client.publish(f"hefa/v1/{self.name}/data", payload, qos=1, properties=properties).wait_for_publish(10)
+
+
+def envelope(epoch: str, seq: int, ts: int, value: float) -> bytes:
+    body = {"v": 1, "epoch": epoch, "seq": seq, "lane": "live", "made": ts, "base": ts}
+    return json.dumps(body | {"tags": [TAG], "tag": [0], "dt": [0], "value": [value]}).encode()
+
+
+def test_one_reading_travels_from_gateway_to_page(stack: Stack, broker: Broker, chromium: str) -> None:
+    epoch, ts = secrets.token_hex(8), time.time_ns() // 1000
+    with Gateway(broker.url("gw-guest"), "gw-guest") as gateway:
+        assert gateway.accepting.wait(30)
+        gateway.publish(envelope(epoch, 1, ts, VALUE), f"{epoch}:1")
+        assert wait_until(lambda: bool(gateway.answers), 15)
+        assert gateway.answers == [("ack", {"v": 1, "epoch": epoch, "ok": [1]} | _told(gateway.answers[0][1]))]
+
+        # Acknowledged means committed: REST has it now, not soon.
+        status, latest = stack.get(f"/v1/latest?tag={quote(TAG)}")
+        assert status == 200
+        (item,) = latest["items"]
+        assert (item["value"], item["quality"]) == (VALUE, 192)
+        assert item["ts"].endswith("Z")
+
+        # The same bytes again are no second reading.
+        gateway.answers.clear()
+        gateway.publish(envelope(epoch, 1, ts, VALUE), f"{epoch}:1")
+        assert wait_until(lambda: bool(gateway.answers), 15)
+        assert gateway.answers[0][1]["ok"] == [1]
+        _, pipeline = stack.get("/v1/pipeline")
+        (guest,) = (edge for edge in pipeline["edges"] if edge["edge"] == "gw-guest")
+        assert (guest["received"], guest["stored"], guest["duplicate"]) == (2, 1, 1)
+
+        # What is no envelope is refused by name, and the gateway lives on.
+        gateway.answers.clear()
+        gateway.publish(b"{not json", f"{epoch}:2")
+        assert wait_until(lambda: bool(gateway.answers), 15)
+        channel, told = gateway.answers[0]
+        assert (channel, told["code"], told["correlation"]) == ("err", "JSON_SYNTAX", f"{epoch}:2")
+
+    _seen_on_the_page(stack, chromium)
+
+
+def _told(ack: dict[str, Any]) -> dict[str, Any]:
+    return {key: ack[key] for key in ("rejected",) if key in ack and ack[key] == []}
+
+
+def _seen_on_the_page(stack: Stack, chromium: str) -> None:
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=arguments)
+        try:
+            page = browser.new_page(locale="en-GB")
+            complaints: list[str] = []
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto(stack.portal + "/live/unassigned")
+            page.get_by_role("textbox").first.fill(stack.key)
+            page.keyboard.press("Enter")
+            page.wait_for_url("**/live/unassigned")
+            page.get_by_text(TAG).first.wait_for(timeout=15_000)
+            page.get_by_text("4.207").first.wait_for(timeout=15_000)
+            assert complaints == []
+        finally:
+            browser.close()
