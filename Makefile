@@ -8,7 +8,7 @@ UV ?= uv
 COMPOSE ?= docker compose
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --progress-bar off
+PIP := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check --progress-bar off
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 # What a machine cannot have by nature is told apart by these markers; make test-stack brings its own engine.
 PLAIN := not stack and not needs_registry and not needs_community
