@@ -1,0 +1,152 @@
+"""One gateway: takes the readings of its tags, keeps them in its outbox, and has them published.
+
+It also measures itself: its own tags tell of the real outbox, round trip and link, never of a simulation.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hefa_contract.envelope import MAX_EVENTS, Events, Lane, Message
+from hefa_contract.event import AnyEvent
+from hefa_contract.plant import Tag
+from hefa_edge.config import Settings
+from hefa_edge.outbox import Outbox, OutboxFull
+from hefa_edge.packing import pack
+from hefa_edge.publisher import Publisher
+
+logger = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Outbox and publisher of one edge, for the live lane or for backfill, which has an outbox of its own."""
+
+    def __init__(
+        self,
+        edge: str,
+        tags: Sequence[Tag],
+        settings: Settings,
+        lane: Lane = "live",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open the outbox of `edge`. `tags` are all tags of the simulation, whose columns `record` gets."""
+        self.edge = edge
+        self._names = [tag.name for tag in tags]
+        self._mine = np.array([tag.edge == edge for tag in tags], dtype=bool)
+        self._lane: Lane = lane
+        self._clock = clock
+        suffix = "" if lane == "live" else f"-{lane}"
+        self.outbox = Outbox(
+            settings.state_dir / f"outbox-{edge}{suffix}.sqlite",
+            max_bytes=settings.outbox_max_bytes,
+            # History can wait for room; the present cannot.
+            policy=settings.outbox_policy if lane == "live" else "block",
+            grace_s=settings.outbox_grace_s,
+            clock=clock,
+        )
+        self.publisher = Publisher(
+            edge,
+            settings.broker_url(edge),
+            self.outbox,
+            client_id=f"{edge}{suffix}",
+            announce=lane == "live",
+            window=settings.window,
+            clock=clock,
+        )
+        self._blocked = False
+        self._vitals = Vitals(self, clock)
+
+    def record(
+        self,
+        tag: NDArray[np.intp],
+        ts: NDArray[np.int64],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8],
+        events: Sequence[AnyEvent] = (),
+        mark: tuple[int, int] | None = None,
+    ) -> None:
+        """Keep those readings that are of this gateway, and the events; on return they are durable.
+
+        Columns of equal length, `tag` by column of the simulation. With `mark` all is one transaction.
+
+        Raises:
+            OutboxFull: the policy is to block and there is no room; nothing was kept.
+        """
+        made = round(self._clock() * 1e6)
+        rows = np.flatnonzero(self._mine[tag])
+        messages: list[Message] = list(
+            pack(self._names, tag[rows], ts[rows], value[rows], quality[rows], lane=self._lane, made=made)
+        )
+        for start in range(0, len(events), MAX_EVENTS):
+            part = list(events[start : start + MAX_EVENTS])
+            messages.append(Events(epoch="", seq=0, made=made, events=part))
+        if messages or mark is not None:
+            self.outbox.append(messages, mark)
+            self.publisher.notify()
+
+    def record_or_skip(
+        self,
+        tag: NDArray[np.intp],
+        ts: NDArray[np.int64],
+        value: NDArray[np.float64],
+        quality: NDArray[np.uint8],
+        events: Sequence[AnyEvent] = (),
+    ) -> None:
+        """Like `record`, for readings that cannot wait: where a full outbox blocks they are lost, and the gap told."""
+        try:
+            self.record(tag, ts, value, quality, events)
+        except OutboxFull as full:
+            self.outbox.skip(int(np.count_nonzero(self._mine[tag])))
+            if not self._blocked:
+                logger.error("outbox full: readings are not recorded edge=%s: %s", self.edge, full)
+            self._blocked = True
+        else:
+            if self._blocked:
+                logger.warning("outbox has room again edge=%s", self.edge)
+            self._blocked = False
+
+    def vitals(self) -> dict[str, float]:
+        """Measure the gateway itself: value by suffix of its own tags."""
+        return self._vitals.measure()
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self.publisher.start()
+
+    def stop(self) -> None:
+        """End the session and close the outbox."""
+        self.publisher.stop()
+        self.outbox.close()
+
+
+class Vitals:
+    """What a gateway knows of itself."""
+
+    def __init__(self, gateway: Gateway, clock: Callable[[], float]) -> None:
+        self._gateway, self._clock = gateway, clock
+        self._cpu, self._at = time.process_time(), time.monotonic()
+        self._load = 0.0
+        self._offset = clock() - time.monotonic()
+
+    def measure(self) -> dict[str, float]:
+        """`cpu` % of one core used by this process lately; `buf` readings waiting for an ack; `rtt` ms of the broker;
+        `off` ms that the clock was moved since the start; `link` 1 while connected."""
+        used, now = time.process_time(), time.monotonic()
+        if now - self._at >= 5:
+            self._load = 100 * (used - self._cpu) / (now - self._at)
+            self._cpu, self._at = used, now
+        link = self._gateway.publisher.link
+        own = {
+            "cpu": round(self._load, 1),
+            "buf": float(self._gateway.outbox.depth.readings),
+            "off": round((self._clock() - now - self._offset) * 1000, 1),
+            "link": float(link.connected),
+        }
+        if link.round_trip_ms is not None:
+            own["rtt"] = round(link.round_trip_ms, 1)
+        return own

@@ -1,0 +1,140 @@
+"""The site live: plant and gateways in one process, on a fixed grid of one second.
+
+After a restart the plant has run on: it is stepped from the checkpoint to now, the readings in between
+are missing, the registers have advanced. Nothing is ever recorded with a time that has not come.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from hefa_contract.event import AnyEvent
+from hefa_contract.plant import Plant, Tag
+from hefa_edge.checkpoint import Checkpoint
+from hefa_edge.config import Profile, Settings
+from hefa_edge.gateway import Gateway
+from hefa_edge.plant.steady import SteadyPlant
+from hefa_edge.simulation import OWN_TEMPLATE, Simulation
+
+logger = logging.getLogger(__name__)
+
+TICK = 1_000_000  # µs between two looks at the plant: the shortest period of a tag
+CHECKPOINT = 60_000_000  # µs of simulated time between two checkpoints
+LAG = 10_000_000  # µs behind the clock at which ticks are given up instead of caught up
+
+
+class GatewayFailed(Exception):
+    """A gateway's thread has ended by a bug: the process must end too, its supervisor starts it again."""
+
+
+def tags_of(plant: Plant, profile: Profile) -> list[Tag]:
+    """The tags of a profile, in the order of the plant model."""
+    return [tag for tag in plant.tags.values() if profile == "full" or tag.core]
+
+
+def simulate(plant: Plant, settings: Settings, tags: Sequence[Tag], ts: int) -> Simulation:
+    """Begin a simulation of `tags` at `ts` (µs)."""
+    return Simulation(SteadyPlant(plant, settings.seed), tags, settings.seed, ts)
+
+
+def edges_of(tags: Sequence[Tag]) -> list[str]:
+    """The gateways that have something to do, by name."""
+    return sorted({tag.edge for tag in tags})
+
+
+def reporter_of(plant: Plant, edges: Sequence[str]) -> Callable[[AnyEvent], str]:
+    """Say which gateway reports an event: that of the equipment it speaks of, for all else the first."""
+
+    def choose(event: AnyEvent) -> str:
+        tag = plant.tags.get(event.subject)
+        if tag is None and event.subject in plant.equipment and plant.equipment[event.subject].level != "site":
+            tag = next(plant.tags_below(event.subject), None)
+        return tag.edge if tag is not None and tag.edge in edges else edges[0]
+
+    return choose
+
+
+class Site:
+    """The running site. `run` it; `stop` may be set from anywhere."""
+
+    def __init__(
+        self, plant: Plant, settings: Settings, checkpoint: Checkpoint, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Open the outboxes and bring the plant to now. Raises ConfigError, sqlite3.Error."""
+        self._clock, self._checkpoint = clock, checkpoint
+        self._tags = tags_of(plant, settings.profile)
+        edges = edges_of(self._tags)
+        self._gateways: Mapping[str, Gateway] = {
+            edge: Gateway(edge, self._tags, settings, clock=clock) for edge in edges
+        }
+        self._own = [(i, tag.edge, tag.suffix) for i, tag in enumerate(self._tags) if tag.template == OWN_TEMPLATE]
+        self._who = reporter_of(plant, edges)
+        self.stop = threading.Event()
+        now = self._now()
+        self._simulation = simulate(plant, settings, self._tags, now - TICK)
+        saved = checkpoint.read()
+        if saved is not None:
+            self._simulation.restore(saved, reported=False)
+            behind = (now - self._simulation.ts) / 1e6
+            if behind < 0:
+                logger.warning("clock is %.0f s behind the checkpoint: waiting until it has passed", -behind)
+            else:
+                logger.info("plant runs on from the checkpoint, gap_s=%.0f", behind)
+        self._saved = self._simulation.ts // CHECKPOINT
+
+    def run(self) -> None:
+        """Record and publish until `stop` is set; then end the sessions and save the checkpoint.
+
+        Raises GatewayFailed, sqlite3.Error: nothing is lost, start again.
+        """
+        for gateway in self._gateways.values():
+            gateway.start()
+        logger.info("site runs tags=%d gateways=%s", len(self._tags), ",".join(self._gateways))
+        try:
+            while not self.stop.is_set():
+                self._check()
+                now = self._now()
+                if now - self._simulation.ts > LAG:
+                    self._simulation.skip(now - TICK)
+                while self._simulation.ts + TICK <= now and not self.stop.is_set():
+                    self._tick((self._simulation.ts // TICK + 1) * TICK)
+                ahead = (self._simulation.ts + TICK) / 1e6 - self._clock()
+                self.stop.wait(min(max(ahead, 0.0), 1.0))
+        finally:
+            for gateway in self._gateways.values():
+                gateway.publisher.request_stop()
+            for gateway in self._gateways.values():
+                gateway.stop()
+            self._save()
+        logger.info("site stopped")
+
+    def _tick(self, ts: int) -> None:
+        own = {edge: gateway.vitals() for edge, gateway in self._gateways.items()} if self._own else {}
+        measured = {i: own[edge][suffix] for i, edge, suffix in self._own if suffix in own[edge]}
+        tick = self._simulation.advance(ts, measured)
+        times = np.full(len(tick.tag), ts, dtype=np.int64)
+        events: dict[str, list[AnyEvent]] = {}
+        for event in tick.events:
+            events.setdefault(self._who(event), []).append(event)
+        for edge, gateway in self._gateways.items():
+            gateway.record_or_skip(tick.tag, times, tick.value, tick.quality, events.get(edge, ()))
+        if ts // CHECKPOINT != self._saved:
+            self._save()
+
+    def _save(self) -> None:
+        self._saved = self._simulation.ts // CHECKPOINT
+        self._checkpoint.save(self._simulation.dump())
+
+    def _check(self) -> None:
+        for gateway in self._gateways.values():
+            if gateway.publisher.failure is not None:
+                raise GatewayFailed(gateway.edge) from gateway.publisher.failure
+
+    def _now(self) -> int:
+        """The last instant of the grid that has come, µs."""
+        return round(self._clock() * 1e6) // TICK * TICK
