@@ -144,6 +144,11 @@ class Server:
         return self.child is not None and self.child.running
 
     @property
+    def returncode(self) -> int | None:
+        """As of `Child`."""
+        return None if self.child is None else self.child.returncode
+
+    @property
     def pid(self) -> int:
         """Process id of the started server."""
         if self.child is None:

@@ -33,6 +33,7 @@ from hefa_demo.screen import Screen
 _HEALTHY_AFTER = 20.0  # seconds a process must have run for its earlier crashes to be forgotten
 _LONGEST_PAUSE = 30.0  # seconds between two restarts
 _GIVE_UP = 5  # crashes in a row, before the demo was ready, that end it
+_USAGE = 2  # exit code of our commands for a setting they cannot use: another try would not help
 _POLL = 0.1  # seconds
 
 
@@ -306,12 +307,12 @@ class Supervisor:
                 watched.crashes = 0
             pause = min(_LONGEST_PAUSE, 0.5 * 2**watched.crashes)
             watched.crashes += 1
-            log = tail(watched.server.log, 8)
-            if watched.crashes >= _GIVE_UP and not self._ready:
-                raise DemoError(
-                    f"{watched.name} ended {watched.crashes} times; the end of {watched.server.log}:\n{log}"
-                )
-            self.screen.note(f"{watched.name} ended unexpectedly and starts again in {pause:g} s; its log says:\n{log}")
+            log = f"the end of {watched.server.log}:\n{tail(watched.server.log, 8)}"
+            hopeless = watched.server.returncode == _USAGE or watched.crashes >= _GIVE_UP
+            if hopeless and not self._ready:
+                raise DemoError(f"{watched.name} cannot run; {log}")
+            again = f"{watched.name} ended unexpectedly and starts again in {pause:g} s"
+            self.screen.note(f"{again}; {log}" if watched.crashes == 1 else again)
             watched.restart_at = now + pause
         elif now >= watched.restart_at:
             watched.restart_at = None

@@ -1,0 +1,58 @@
+"""What is said at the terminal, and in a log file."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from hefa_demo.screen import Screen
+
+DOCUMENT = {
+    "portal": "http://127.0.0.1:8080",
+    "api": "http://127.0.0.1:8000",
+    "mqtt": "mqtt://gw-guest:secret@127.0.0.1:1883",
+    "database": "postgresql://hefa_read:secret@127.0.0.1:5433/hefa",
+    "key": "hefa_0123456789ab_[not-markup]",
+}
+
+
+def screen(terminal: bool) -> tuple[Screen, io.StringIO]:
+    written = io.StringIO()
+    return Screen(Console(file=written, force_terminal=terminal, width=100, highlight=False)), written
+
+
+def test_without_a_terminal_the_history_is_a_line_per_tenth() -> None:
+    shown, written = screen(terminal=False)
+    for done in range(101):
+        shown.history({"done": done, "total": 100, "readings": done * 1000})
+    shown.history_done()
+    lines = written.getvalue().splitlines()
+    assert len(lines) == 11
+    assert lines[3].endswith("history 30 %, 30,000 readings")
+
+
+def test_on_a_terminal_it_is_a_bar() -> None:
+    shown, written = screen(terminal=True)
+    shown.history({"done": 30, "total": 100, "readings": 1234})
+    shown.history({"done": 60, "total": 100, "readings": 5678})
+    shown.history_done()
+    assert "5,678 readings" in written.getvalue()
+
+
+@pytest.mark.parametrize("progress", [{}, {"done": 0, "total": 0}, {"done": 5, "total": 3, "readings": 1}])
+def test_odd_progress_does_no_harm(progress: dict[str, float]) -> None:
+    for terminal in (True, False):
+        shown, _ = screen(terminal)
+        shown.history(progress)
+        shown.history_done()
+
+
+@pytest.mark.parametrize(("run_for", "end"), [(None, "Ctrl-C stops everything"), (90.0, "stops by itself after 90 s")])
+def test_the_panel_has_every_address_whole(run_for: float | None, end: str) -> None:
+    shown, written = screen(terminal=False)
+    shown.ready(DOCUMENT, ".hefa", run_for)
+    text = written.getvalue()
+    assert all(value in text for value in DOCUMENT.values())
+    assert end in text
