@@ -50,7 +50,7 @@ lock: ## compile requirements/*.lock anew (needs uv); UPGRADE=--upgrade to move 
 		$(LOCK) pyproject.toml --extra $$tier -c requirements/dev.lock -o requirements/$$tier.lock || exit 1; done
 
 up: ## start the stack with Docker Compose and wait until it is healthy
-	@$(COMPOSE) up --detach --build --wait
+	@$(COMPOSE) up --detach --wait
 	@echo "Portal, API and key: $(COMPOSE) exec api cat /run/hefa/stack.json"
 
 down: ## stop the Docker Compose stack; its data stays (down --volumes removes it)
