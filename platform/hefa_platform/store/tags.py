@@ -35,6 +35,7 @@ class Tag:
 
     tag_id: int
     name: str
+    site: str
     edge: str | None
     equipment: str | None
     area: str | None
@@ -110,8 +111,8 @@ _MATCHING: LiteralString = """
        AND (%(q)s::text IS NULL OR position(lower(%(q)s) IN lower(tag.name || ' ' || tag.description)) > 0)
 """
 _COLUMNS: LiteralString = """
-    SELECT tag.tag_id, tag.name, edge.name AS edge, tag.equipment, place.area, place.line, tag.template,
-           tag.description, tag.kind, tag.unit, tag.normal, tag.low, tag.high, tag.ll, tag.l, tag.h, tag.hh,
+    SELECT tag.tag_id, tag.name, tag.site, edge.name AS edge, tag.equipment, place.area, place.line,
+           tag.template, tag.description, tag.kind, tag.unit, tag.normal, tag.low, tag.high, tag.ll, tag.l, tag.h, tag.hh,
            tag.users, tag.core, tag.assigned, tag.retired, tag.period_s, tag.heartbeat_s, tag.states, tag.source,
            meter.carrier, meter.material, meter.stream, meter.serves, above.name AS meter_parent, meter.role,
            meter.unit AS meter_unit, latest.ts, latest.value, latest.quality

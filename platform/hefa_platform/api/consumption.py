@@ -1,0 +1,129 @@
+"""Consumption of carriers and materials, by where it was used, with how well it is known."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
+from hefa_platform.api.guard import Viewer
+from hefa_platform.api.params import Answer, Asked, Instant, Text, zone
+from hefa_platform.api.problems import Problem, nearest, responses
+from hefa_platform.api.series import check_points, check_range, elapsed_s, span, whole_minutes
+from hefa_platform.store import consumption as store
+from hefa_platform.store import tags as tag_store
+from hefa_platform.store.buckets import Step
+from hefa_platform.store.consumption import By
+
+router = APIRouter(tags=["consumption"])
+
+
+class Row(Answer):
+    """Use of one carrier or material under one key in [start, end).
+
+    `value` = measured + estimated, null where both are absent. `estimated` is spread over a time without readings,
+    `unknown` is what a jump would say that the meter cannot have counted: it is in no value. The classes of
+    `unaccounted` are differences between meters and may be negative. `coverage` 0–1: how much of the time the
+    meters behind the row covered.
+    """
+
+    key: str
+    carrier: str | None
+    material: str | None
+    unit: str
+    start: datetime
+    end: datetime
+    value: float | None
+    measured: float | None
+    estimated: float | None
+    unknown: float | None
+    coverage: float
+
+
+class Consumption(Answer):
+    from_: datetime = Field(serialization_alias="from")
+    to: datetime
+    step: Step | None
+    tz: str
+    by: By
+    rows: list[Row]
+
+
+class Ask(Asked):
+    """Of what, by what, when. Neither carrier nor material: all carriers."""
+
+    carrier: Annotated[list[Text], Field(default_factory=list, max_length=20, examples=[["electricity", "water"]])]
+    material: Annotated[list[Text], Field(default_factory=list, max_length=50, examples=[["HCl"]])]
+    by: Annotated[By, Field(description="area and line: where it was used, not where the meter is")] = "total"
+    stream: Annotated[
+        Literal["supply", "reuse", "discharge", "export"], Field(description="supply is what was bought or made")
+    ] = "supply"
+    from_: Annotated[Instant, Field(alias="from", description="First instant, with offset")]
+    to: Annotated[Instant | None, Field(description="The range ends before it; default now")] = None
+    step: Annotated[Step | None, Field(description="None: one row per key for the whole range")] = None
+    tz: Annotated[Text | None, Field(description="IANA zone of days and months; default the site's")] = None
+
+
+@router.get("/consumption", summary="What was used, where", responses=OR_CSV | responses(), response_model=Consumption)
+def consumption(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> Consumption | Response:
+    """Use over [from, to), in whole minutes, by total, area, line or meter.
+
+    The rows of one carrier or material add up to its total: `unaccounted` is what the site's meter saw and no meter
+    below it. A meter that serves the whole site is booked on the site. Check meters count nothing.
+    """
+    start, end = whole_minutes(*span(query.from_, query.to))
+    meters = _asked(store.billed(store.meters(caller.database, caller.site)), query)
+    calendar = tag_store.calendar(caller.database, zone(query.tz))
+    limits = caller.parts.limits
+    if query.step is None:
+        starts = [start, end]
+    else:
+        check_range(query.step, start, end, limits.points_per_tag)
+        starts = calendar.starts(query.step, start, end)
+        check_points(len(starts) - 1, len(meters), limits.points_per_tag, limits)
+    elapsed = elapsed_s(starts, start, end, datetime.now(UTC))
+    rows = [
+        Row(
+            key=row.key, carrier=row.carrier, material=row.material, unit=row.unit,
+            start=max(start, starts[row.k]), end=min(end, starts[row.k + 1]), value=row.value, measured=row.measured,
+            estimated=row.estimated, unknown=row.unknown, coverage=row.coverage,
+        )
+        for row in store.consumption(caller.database, meters, query.by, starts, start, end, elapsed)
+    ]  # fmt: skip
+    if wants_csv(request):
+        columns = tuple(Row.model_fields)
+        return to_csv("consumption", columns, ([getattr(row, name) for name in columns] for row in rows))
+    return Consumption(from_=start, to=end, step=query.step, tz=calendar.zone.key, by=query.by, rows=rows)
+
+
+def _asked(meters: list[store.Meter], query: Ask) -> list[store.Meter]:
+    """The meters of what is asked for. 422 "not metered" for what no meter can tell."""
+    everywhere = meters
+    meters = [meter for meter in meters if meter.stream == query.stream]
+    wanted = [("carrier", name) for name in query.carrier] + [("material", name) for name in query.material]
+    for what, name in wanted:
+        there = {getattr(meter, what) for meter in meters} - {None}
+        mine = [meter for meter in meters if getattr(meter, what) == name]
+        if not mine:
+            near = nearest(name, there)
+            streams = sorted({meter.stream for meter in everywhere if getattr(meter, what) == name})
+            if streams:
+                detail = f"The {what} {name!r} is not metered as {query.stream}: ask stream={' or '.join(streams)}."
+                raise _not_metered("stream", detail)
+            advice = f"Did you mean {near[0]}?" if near else f"Metered are: {', '.join(sorted(there)) or 'none'}."
+            raise _not_metered(what, f"No meter counts the {what} {name!r} ({query.stream}). {advice}")
+        if not store.metered_by(mine, query.by):
+            raise _not_metered("by", f"{name} is not metered by {query.by}: ask by=total or by=meter.")
+    if wanted:
+        return [m for m in meters if ("carrier", m.carrier) in wanted or ("material", m.material) in wanted]
+    carriers = sorted({meter.carrier for meter in meters if meter.carrier is not None})
+    told = {c for c in carriers if store.metered_by([m for m in meters if m.carrier == c], query.by)}
+    if not told:
+        raise _not_metered("by", f"No carrier ({query.stream}) is metered by {query.by}.")
+    return [meter for meter in meters if meter.carrier in told]
+
+
+def _not_metered(where: str, detail: str) -> Problem:
+    return Problem(422, "not-metered", "Not metered", detail, errors=[{"where": f"query.{where}", "detail": detail}])

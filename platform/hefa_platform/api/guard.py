@@ -1,0 +1,79 @@
+"""What a route gets to work with: the caller, known and allowed, and the database.
+
+A route asks for `Viewer`, `Operator` or `Admin`; who is less does not get in. The parts live in `app.state`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from hefa_platform.access import Access, Principal
+from hefa_platform.store.database import Database
+from hefa_platform.store.keys import Role
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one caller may ask of the API."""
+
+    rate: float = 50  # requests a second and key, on average
+    burst: float = 200  # … and at once
+    body: int = 1 << 20  # bytes of a request body
+    points: int = 300_000  # points of all series of one answer
+    points_per_tag: int = 10_000
+    streams: int = 200  # open streams of all callers
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one app is made of; `app.state.parts`."""
+
+    database: Database
+    access: Access
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and the parts to answer with."""
+
+    principal: Principal
+    parts: Parts
+
+    @property
+    def database(self) -> Database:
+        return self.parts.database
+
+    @property
+    def site(self) -> str:
+        return self.principal.site
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key: `hefa_<id>_<secret>`", bearerFormat="hefa key")
+
+
+class _Needs:
+    """A dependency that lets a role and those above it pass."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+
+    def __call__(
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+    ) -> Caller:
+        parts = parts_of(request)
+        principal = parts.access.principal(request.headers.get("authorization"))
+        principal.require(self._role)
+        return Caller(principal, parts)
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the app that serves this request."""
+    return cast(Parts, request.app.state.parts)
+
+
+Viewer = Annotated[Caller, Security(_Needs("viewer"))]
+Operator = Annotated[Caller, Security(_Needs("operator"))]
+Admin = Annotated[Caller, Security(_Needs("admin"))]

@@ -1,0 +1,291 @@
+"""Series: readings of tags over a range, as they came or by buckets of time."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from hefa_contract.units import IncompatibleUnits, conversion
+from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
+from hefa_platform.api.guard import Limits, Viewer
+from hefa_platform.api.params import Answer, Asked, Instant, TagName, Text, micros, moment, zone
+from hefa_platform.api.plant import known
+from hefa_platform.api.problems import invalid, responses
+from hefa_platform.store import series as store
+from hefa_platform.store import tags as tag_store
+from hefa_platform.store.buckets import FIXED, MINUTE, Step, floor
+from hefa_platform.store.series import Agg
+
+router = APIRouter(tags=["readings"])
+
+# What makes sense for a kind; the first is the default. The mean of a register or the sum of a pH mean nothing.
+LEGAL: dict[str, tuple[Agg, ...]] = {
+    "gauge": ("mean", "min", "max", "first", "last", "count"),
+    "setpoint": ("last", "mean", "min", "max", "first", "count"),
+    "counter": ("increment", "first", "last", "count"),
+    "state": ("last", "first", "min", "max", "count"),
+}
+AskedStep = Literal["auto", "raw", "1m", "15m", "1h", "1d", "plantday", "shift", "month"]
+RAW_WITHIN = timedelta(hours=1)  # `auto` does not look for raw readings over longer ranges
+
+# How long a bucket is at least: tells how many there will be before any is made.
+_SHORTEST: dict[Step, timedelta] = FIXED | {
+    "1d": timedelta(hours=23), "plantday": timedelta(hours=23), "shift": timedelta(hours=1),
+    "month": timedelta(days=27),
+}  # fmt: skip
+
+
+class Series(Answer):
+    """One tag's points, in columns of equal length. `ts` are µs since the epoch: a bucket's start, a reading's time.
+
+    `value` is null where nothing is known: a gap, never a zero. `coverage` is the share 0–1 of a bucket in which a
+    usable value was in force, `quality` the worst OPC code. `min` and `max` envelop the values of a bucket; they are
+    null for counts and increments.
+    """
+
+    tag: str
+    unit: str | None
+    agg: Agg | Literal["raw"]
+    ts: list[int]
+    value: list[float | None]
+    min: list[float | None]
+    max: list[float | None]
+    coverage: list[float]
+    quality: list[int | None]
+
+
+class SeriesOf(Answer):
+    """Series over [from, to), whole minutes unless raw, with the step that was used."""
+
+    from_: datetime = Field(serialization_alias="from")
+    to: datetime
+    step: Step | Literal["raw"]
+    tz: str
+    series: list[Series]
+
+
+class Ask(Asked):
+    """What of which tags, when, how finely."""
+
+    tag: Annotated[list[TagName], Field(min_length=1, max_length=200, examples=[["A2-SX.SXA.MS-A01.ph"]])]
+    from_: Annotated[Instant, Field(alias="from", description="First instant, with offset")]
+    to: Annotated[Instant | None, Field(description="The range ends before it; default now")] = None
+    step: Annotated[
+        AskedStep,
+        Field(description="auto takes what fits max_points; 1d and month by tz, plantday and shift by the site"),
+    ] = "auto"
+    agg: Annotated[
+        Agg | None,
+        Field(description="Default: mean for gauges, increment for counters, last else. The mean is time-weighted"),
+    ] = None
+    tz: Annotated[Text | None, Field(description="IANA zone of days and months; default the site's")] = None
+    unit: Annotated[Text | None, Field(description="UCUM code to convert to", examples=["Cel"])] = None
+    max_points: Annotated[int, Field(ge=1, le=10_000, description="Points per tag at most")] = 1_500
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How a tag's values become the unit asked for."""
+
+    unit: str | None
+    factor: float = 1.0
+    shift: float = 0.0
+
+    def column(self, values: list[float | None]) -> list[float | None]:
+        if self.factor == 1.0 and self.shift == 0.0:
+            return values
+        return [None if value is None else value * self.factor + self.shift for value in values]
+
+
+@router.get("/series", summary="Readings over a range", responses=OR_CSV | responses(404), response_model=SeriesOf)
+def series(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> SeriesOf | Response:
+    """Readings of up to 200 tags, raw or aggregated by bucket.
+
+    A range is [from, to), taken in whole minutes unless raw: the minute that runs now is not complete. A bucket is
+    named by its start and speaks of its part within the range. Hours are UTC's, days and months those of `tz`;
+    `plantday` and `shift` are the site's.
+    """
+    start, end = span(query.from_, query.to)
+    tags = known(caller, query.tag)
+    aggs = {tag.tag_id: _agg(tag, query.agg) for tag in tags}
+    scales = {tag.tag_id: _scale(tag, aggs[tag.tag_id], query.unit, raw=query.step == "raw") for tag in tags}
+    calendar = tag_store.calendar(caller.database, zone(query.tz))
+    answer = SeriesOf(from_=start, to=end, step="raw", tz=calendar.zone.key, series=[])
+    points = min(query.max_points, caller.parts.limits.points // len(tags))
+    if query.step == "raw" or _may_be_raw(query, tags, start, end):
+        if query.step == "raw" and query.agg is not None:
+            raise invalid("query.agg", "step=raw gives readings as they came: leave agg away, or name a step.")
+        readings = store.raw(caller.database, list(aggs), start, end, points)
+        long = next((tag for tag in tags if len(readings[tag.tag_id]) > points), None)
+        if long is None:
+            answer.series = [_raw(tag, readings[tag.tag_id], scales[tag.tag_id]) for tag in tags]
+            return _answer(answer, request)
+        if query.step == "raw":
+            raise invalid(
+                "query.step",
+                f"{long.name} has more than {points} readings in this range: ask for a shorter one, for fewer tags, "
+                "for more max_points (up to 10000), or for a step such as 1m.",
+                "too-many-points",
+            )
+    start, end = whole_minutes(start, end)
+    answer.from_, answer.to = start, end
+    answer.step = step = _step(query.step, start, end, points)
+    starts = calendar.starts(step, start, end)
+    check_points(len(starts) - 1, len(tags), query.max_points, caller.parts.limits)
+    found: dict[int, list[store.Bucket]] = {tag_id: [] for tag_id in aggs}
+    for bucket in store.rollup(caller.database, aggs, starts, start, end):
+        found[bucket.tag_id].append(bucket)
+    elapsed = elapsed_s(starts, start, end, datetime.now(UTC))
+    ts = [micros(instant) for instant in starts[:-1]]
+    answer.series = [
+        _bucketed(tag, aggs[tag.tag_id], ts, found[tag.tag_id], elapsed, scales[tag.tag_id]) for tag in tags
+    ]
+    return _answer(answer, request)
+
+
+def span(start: datetime, end: datetime | None) -> tuple[datetime, datetime]:
+    """The range asked for; `to` is now when left away. 422 when it is empty."""
+    end = end or datetime.now(UTC)
+    if end <= start:
+        raise invalid("query.from", "from must be before to (default now): the range [from, to) is empty.", "range")
+    return start, end
+
+
+def whole_minutes(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The whole minutes of a range, so that neighbouring ranges add up. 422 when there is none."""
+    start, end = floor(start, MINUTE), floor(end, MINUTE)
+    if end <= start:
+        raise invalid("query.from", "from and to lie in the same minute: ask for step=raw or a longer range.", "range")
+    return start, end
+
+
+def check_points(buckets: int, columns: int, per_column: int, limits: Limits) -> None:
+    """422 when an answer would be longer than it may be."""
+    if buckets > per_column:
+        raise invalid(
+            "query.step",
+            f"This range has {buckets} buckets of that step, more than {per_column}: take a larger step, a shorter "
+            f"range, or more max_points (up to {limits.points_per_tag}).",
+            "too-many-points",
+        )
+    if buckets * columns > limits.points:
+        raise invalid(
+            "query.tag",
+            f"The answer would have {buckets * columns} points, more than {limits.points}: ask for fewer tags, a "
+            "larger step or a shorter range.",
+            "too-many-points",
+        )
+
+
+def check_range(step: Step, start: datetime, end: datetime, per_column: int) -> None:
+    """422 for a range with far too many buckets, before any is made."""
+    about = (end - start) // _SHORTEST[step]
+    if about > 25 * per_column:
+        raise invalid(
+            "query.step", f"The range is too long for step={step}: take a larger step or a shorter range.",
+            "too-many-points",
+        )  # fmt: skip
+
+
+def elapsed_s(starts: list[datetime], start: datetime, end: datetime, now: datetime) -> list[float]:
+    """Of each bucket the seconds that lie in the range and are over."""
+    until = min(end, floor(now, MINUTE))
+    return [max(0.0, (min(right, until) - max(left, start)).total_seconds()) for left, right in pairwise(starts)]
+
+
+def _may_be_raw(query: Ask, tags: list[tag_store.Tag], start: datetime, end: datetime) -> bool:
+    # Raw registers are not increments: what a chart of a counter means must not change with the zoom.
+    return (
+        query.step == "auto"
+        and query.agg is None
+        and end - start <= RAW_WITHIN
+        and all(tag.kind != "counter" for tag in tags)
+    )
+
+
+def _step(asked: AskedStep, start: datetime, end: datetime, points: int) -> Step:
+    """The step asked for; for auto the finest that stays within `points`."""
+    if asked != "auto" and asked != "raw":
+        check_range(asked, start, end, points)
+        return asked
+    for step, width in FIXED.items():
+        if -(-(end - start) // width) + 1 <= points:
+            return step
+    return "1d" if (end - start) / timedelta(days=1) + 2 <= points else "month"
+
+
+def _agg(tag: tag_store.Tag, asked: Agg | None) -> Agg:
+    legal = LEGAL[tag.kind]
+    if asked is None:
+        return legal[0]
+    if asked not in legal:
+        raise invalid(
+            "query.agg", f"{asked} of {tag.name} means nothing, it is a {tag.kind}: use {', '.join(legal)}.", "agg"
+        )
+    return asked
+
+
+def _scale(tag: tag_store.Tag, agg: Agg, asked: str | None, *, raw: bool) -> _Scale:
+    if agg == "count" and not raw:
+        if asked not in (None, "1"):
+            raise invalid("query.unit", "A count of readings has the unit 1: leave unit away.", "unit")
+        return _Scale("1")
+    if asked is None or asked == tag.unit:
+        return _Scale(tag.unit)
+    if tag.unit is None:
+        raise invalid("query.unit", f"The unit of {tag.name} is not known, so it cannot be converted.", "unit")
+    try:
+        factor, shift = conversion(tag.unit, asked)
+    except IncompatibleUnits as error:
+        raise invalid("query.unit", f"{tag.name}: {error}", "unit") from error
+    # A difference takes no zero point with it.
+    return _Scale(asked, factor, 0.0 if agg == "increment" and not raw else shift)
+
+
+def _raw(tag: tag_store.Tag, readings: list[store.Reading], scale: _Scale) -> Series:
+    value = scale.column([reading.value for reading in readings])
+    return Series(
+        tag=tag.name, unit=scale.unit, agg="raw", ts=[micros(reading.ts) for reading in readings], value=value,
+        min=value, max=value, coverage=[0.0 if v is None else 1.0 for v in value],
+        quality=[reading.quality for reading in readings],
+    )  # fmt: skip
+
+
+def _bucketed(
+    tag: tag_store.Tag, agg: Agg, ts: list[int], buckets: list[store.Bucket], elapsed: list[float], scale: _Scale
+) -> Series:
+    size = len(ts)
+    value: list[float | None] = [None] * size
+    low: list[float | None] = [None] * size
+    high: list[float | None] = [None] * size
+    quality: list[int | None] = [None] * size
+    coverage = [0.0] * size
+    enveloped = agg not in ("count", "increment")
+    for bucket in buckets:
+        k = bucket.k
+        value[k], quality[k] = bucket.value, bucket.worst
+        if enveloped:
+            low[k], high[k] = bucket.min, bucket.max
+        if elapsed[k] > 0:
+            coverage[k] = min(1.0, bucket.covered_s / elapsed[k])
+    # A falling scale would swap the envelope; no unit has one.
+    return Series(
+        tag=tag.name, unit=scale.unit, agg=agg, ts=ts, value=scale.column(value), min=scale.column(low),
+        max=scale.column(high), coverage=coverage, quality=quality,
+    )  # fmt: skip
+
+
+def _answer(answer: SeriesOf, request: Request) -> SeriesOf | Response:
+    if not wants_csv(request):
+        return answer
+    columns = ("tag", "unit", "agg", "ts", "value", "min", "max", "coverage", "quality")
+    rows = (
+        (one.tag, one.unit, one.agg, moment(ts), *rest)
+        for one in answer.series
+        for ts, *rest in zip(one.ts, one.value, one.min, one.max, one.coverage, one.quality, strict=True)
+    )
+    return to_csv("series", columns, rows)

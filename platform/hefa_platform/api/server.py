@@ -1,0 +1,37 @@
+"""Serve an app over HTTP until told to stop."""
+
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from hefa_platform.api.stream import Broadcaster
+
+STOP_S = 3  # for requests under way; streams end at once
+
+
+class _Server(uvicorn.Server):
+    """Ends the open streams first: they would outlive any patience."""
+
+    def __init__(self, config: uvicorn.Config, broadcaster: Broadcaster) -> None:
+        super().__init__(config)
+        self._broadcaster = broadcaster
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._broadcaster.close()
+        await super().shutdown(sockets)
+
+
+def serve(app: FastAPI, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; streams end at once, other requests within three seconds."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_S,
+        h11_max_incomplete_event_size=1 << 16,  # 200 tags in a URL
+    )
+    _Server(config, app.state.broadcaster).run()

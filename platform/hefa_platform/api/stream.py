@@ -1,0 +1,217 @@
+"""Server-sent events: the newest readings as they change.
+
+One thread asks the database once a second for all listeners and hands each its share; a listener holds no thread
+and no connection. Who reads too slowly is dropped, with a comment, before he costs memory.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import StreamingResponse
+
+from hefa_platform.api.guard import Viewer
+from hefa_platform.api.latest import newest
+from hefa_platform.api.params import Asked, TagName, Text
+from hefa_platform.api.plant import known
+from hefa_platform.api.problems import Problem, responses
+from hefa_platform.store import tags as store
+from hefa_platform.store.database import Database, Unavailable
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["readings"])
+
+INTERVAL_S = 1.0
+HEARTBEAT_S = 15.0
+# Readings are stamped before they are committed: whoever commits later than this is seen at his next change.
+OVERLAP = timedelta(seconds=10)
+QUEUE = 30  # messages a listener may lag behind: half a minute
+
+Wanted = Callable[[store.Tag], bool]
+
+
+class StreamFull(Exception):
+    """No further listener is taken: too many, or the server is stopping."""
+
+
+@dataclass(eq=False)
+class Listener:
+    """One open stream. Its queue belongs to the event loop; None in it ends the stream."""
+
+    wanted: Wanted
+    loop: asyncio.AbstractEventLoop
+    queue: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    dropped: bool = False
+
+    def offer(self, message: bytes | None) -> None:
+        """Queue a message from any thread; a listener whose queue is full is dropped instead."""
+        self.loop.call_soon_threadsafe(self._put, message)
+
+    def _put(self, message: bytes | None) -> None:
+        if self.queue.full():
+            self.dropped = True
+            while not self.queue.empty():
+                self.queue.get_nowait()
+            message = None
+        self.queue.put_nowait(message)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Bytes of the event stream until it is closed from our side."""
+        yield b"retry: 2000\n\n"
+        while True:
+            try:
+                message = await asyncio.wait_for(self.queue.get(), HEARTBEAT_S)
+            except TimeoutError:
+                yield b": heartbeat\n\n"
+                continue
+            if message is None:
+                yield b": too slow, dropped: connect again\n\n" if self.dropped else b": closing\n\n"
+                return
+            yield message
+
+
+class Broadcaster:
+    """Feeds all listeners from one thread, which asks nothing while nobody listens. Thread-safe."""
+
+    def __init__(self, database: Database, *, capacity: int, interval_s: float = INTERVAL_S) -> None:
+        self._database = database
+        self._capacity, self._interval_s = capacity, interval_s
+        self._listeners: set[Listener] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def join(self, listener: Listener) -> None:
+        """Feed `listener` from now on. Raises StreamFull."""
+        with self._changed:
+            if self._closed or len(self._listeners) >= self._capacity:
+                raise StreamFull
+            self._listeners.add(listener)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="broadcaster", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def leave(self, listener: Listener) -> None:
+        """Feed `listener` no more."""
+        with self._changed:
+            self._listeners.discard(listener)
+
+    def close(self) -> None:
+        """End all streams and take no new ones. Returns at once."""
+        with self._changed:
+            self._closed = True
+            for listener in self._listeners:
+                listener.offer(None)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        since: datetime | None = None
+        sent: dict[int, tuple[object, ...]] = {}
+        away = False
+        while self._wait():
+            try:
+                now, rows = store.changed(self._database, since)
+                since, away = now - OVERLAP, self._back(away)
+            except Unavailable as error:
+                if not away:
+                    logger.warning("stream paused reason=%r", str(error))
+                away = True
+                continue
+            fresh = [row for row in rows if sent.get(row.tag_id) != (row.ts, row.value, row.quality)]
+            sent.update({row.tag_id: (row.ts, row.value, row.quality) for row in fresh})
+            self._tell(fresh)
+
+    def _back(self, away: bool) -> bool:
+        if away:
+            logger.info("stream goes on")
+        return False
+
+    def _wait(self) -> bool:
+        """Sleep until the next round, as long as nobody listens; False when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, self._interval_s)
+            self._changed.wait_for(lambda: self._closed or bool(self._listeners))
+            return not self._closed
+
+    def _tell(self, rows: list[store.Tag]) -> None:
+        now = datetime.now(UTC)
+        # Serialised once, however many listen.
+        items = [(row, newest(row, now).model_dump_json().encode()) for row in rows]
+        with self._changed:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            if listener.dropped:
+                self.leave(listener)
+                continue
+            share = [item for row, item in items if listener.wanted(row)]
+            if share:
+                try:
+                    listener.offer(b'event: latest\ndata: {"items":[' + b",".join(share) + b"]}\n\n")
+                except RuntimeError:  # its event loop is gone
+                    self.leave(listener)
+
+
+class Ask(Asked):
+    """Which tags to hear of; all that is given must hold."""
+
+    tag: Annotated[list[TagName], Field(default_factory=list, max_length=200)]
+    area: Annotated[Text | None, Field(examples=["A2-SX"])] = None
+    core: bool | None = None
+
+
+_EXAMPLE = 'event: latest\ndata: {"items":[{"tag":"A2-SX.SXA.MS-A01.ph","ts":"2026-11-22T08:00:00Z","value":3.02}]}\n\n'
+
+
+@router.get(
+    "/stream",
+    summary="Newest readings as they change",
+    response_class=StreamingResponse,
+    responses=responses(404)
+    | {
+        200: {
+            "description": 'Events `latest` with `data: {"items": […]}` as of /v1/latest; a comment every 15 s',
+            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        }
+    },
+)
+async def stream(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> StreamingResponse:
+    """An event about once a second with the items that changed, of the tags named or all the filters leave.
+
+    The one async route: it holds a socket, not a thread. The stream ends when the server stops or the listener lags;
+    browsers connect again by themselves.
+    """
+    names = set(query.tag)
+    if names:
+        await asyncio.to_thread(known, caller, query.tag)
+
+    def wanted(tag: store.Tag) -> bool:
+        return (
+            (caller.site in ("*", tag.site))
+            and (not names or tag.name in names)
+            and (query.area is None or tag.area == query.area)
+            and (query.core is None or tag.core == query.core)
+        )
+
+    broadcaster: Broadcaster = request.app.state.broadcaster
+    listener = Listener(wanted, asyncio.get_running_loop())
+    try:
+        broadcaster.join(listener)
+    except StreamFull:
+        raise Problem(503, "streams", "No stream free", "Too many streams are open, or the server stops.") from None
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            async for message in listener.messages():
+                yield message
+        finally:
+            broadcaster.leave(listener)
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
