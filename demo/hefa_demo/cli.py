@@ -20,9 +20,7 @@ def _group() -> None:
     """Keep `demo` a named command while it is the only one."""
 
 
-def _duration(text: str | None) -> float | None:
-    if text is None:
-        return None
+def _duration(text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -31,12 +29,21 @@ def _duration(text: str | None) -> float | None:
 
 @app.command()
 def demo(
-    history: Annotated[str, typer.Option(help="History to fill in at the first start: 6h, 2d …")] = "2d",
+    history: Annotated[
+        float,
+        typer.Option(
+            help="History to fill in at the first start: 6h, 2d …; 0s for none.",
+            parser=_duration,
+            metavar="TIME",
+            show_default="2d",
+        ),
+    ] = 172_800.0,
     profile: Annotated[
         Literal["full", "core"], typer.Option(help="full: all tags; core: those that every plant has.")
     ] = "full",
     run_for: Annotated[
-        str | None, typer.Option("--for", help="Stop by itself this long after it is ready: 90s, 5m …", metavar="TIME")
+        float | None,
+        typer.Option("--for", help="Stop this long after it is ready: 90s, 5m …", parser=_duration, metavar="TIME"),
     ] = None,
     data_dir: Annotated[
         Path, typer.Option(help="Where everything is kept; delete it to forget the demo.", envvar="HEFA_DATA_DIR")
@@ -51,12 +58,11 @@ def demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what earlier runs kept, and begin anew.")] = False,
 ) -> None:
     """Run the plant, the gateways, the platform and the portal here, until Ctrl-C."""
-    _duration(history)
     if fresh and dsn:
         raise typer.BadParameter("--fresh deletes files of ours, not a database on your server: drop that one yourself")
     screen = Screen()
     try:
-        code = Supervisor(Options(data_dir, history, profile, _duration(run_for), dsn, fresh), screen).run()
+        code = Supervisor(Options(data_dir, history, profile, run_for, dsn, fresh), screen).run()
     except DemoError as error:
         screen.failed(str(error))
         code = 1

@@ -24,10 +24,10 @@ def parse_duration(text: str) -> float:
 
 @dataclass(frozen=True)
 class Options:
-    """One run of the demo. `run_for` counts from ready, in seconds; None runs until it is stopped."""
+    """One run of the demo. Times in seconds; `run_for` counts from ready, None runs until it is stopped."""
 
     data_dir: Path
-    history: str = "2d"
+    history: float = 2 * 86_400.0
     profile: str = "full"
     run_for: float | None = None
     dsn: str | None = None

@@ -11,9 +11,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+_PHASES = {"generate": "simulating and publishing", "publish": "publishing the last of", "done": "published"}
 
 
 class Screen:
@@ -24,7 +26,7 @@ class Screen:
         self._started = time.monotonic()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._told = -1
+        self._told: tuple[str, int] = ("", -1)  # phase, and tenth of it
 
     def step(self, text: str) -> None:
         """Something is done, or is going on."""
@@ -42,30 +44,33 @@ class Screen:
         self.console.print(Text.assemble((f"{seconds:6.1f} s  ", "cyan"), (text, style)), soft_wrap=True)
 
     def history(self, progress: Mapping[str, Any]) -> None:
-        """Show how far the backfill is: `done` of `total`, `readings` so far."""
+        """Show how far the backfill is: `done` of `total` in its `phase`, `readings` made so far."""
+        phase = str(progress.get("phase", ""))
         done, total = float(progress.get("done", 0)), max(float(progress.get("total", 0)), 1e-9)
-        readings = f"{int(progress.get('readings', 0)):,} readings"
+        doing = f"{_PHASES.get(phase, phase)} {int(progress.get('readings', 0)):,} readings"
         if not self.console.is_terminal:
-            tenth = int(10 * done / total)
-            if tenth > self._told:
-                self._told = tenth
-                self.step(f"history {tenth * 10} %, {readings}")
+            told = (phase, int(10 * min(done / total, 1)))
+            if told > self._told if told[0] == self._told[0] else told[0] != "done":
+                self._told = told
+                self.step(f"history: {doing}, {told[1] * 10} %")
             return
         if self._progress is None:
             self._progress = Progress(
                 TextColumn("          history"),
-                BarColumn(bar_width=40),
-                TextColumn("{task.percentage:3.0f} %  {task.fields[readings]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                BarColumn(bar_width=32),
+                TextColumn("{task.percentage:3.0f} %"),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.description}"),
                 console=self.console,
                 transient=True,
             )
-            self._task = self._progress.add_task("history", total=total, readings=readings)
+            self._task = self._progress.add_task(doing, total=total)
             self._progress.start()
         assert self._task is not None
-        self._progress.update(self._task, completed=min(done, total), total=total, readings=readings)
+        if phase != self._told[0]:  # another phase counts something else, at another pace
+            self._told = (phase, 0)
+            self._progress.reset(self._task, total=total)
+        self._progress.update(self._task, completed=min(done, total), total=total, description=doing)
 
     def history_done(self) -> None:
         if self._progress is not None:

@@ -181,11 +181,12 @@ class Supervisor:
 
     def _backfill(self) -> None:
         """Publish the history through MQTT, once in the life of the data folder; an interrupted one goes on."""
+        if self.options.history == 0:
+            return
         if self.layout.history.exists():
             self.screen.step("the history is there; the plant goes on from now")
-            self._until(lambda: probe.answers(self._url("portal") + "/healthz"), "the portal", 60)
             return
-        argv = ["--history", self.options.history, "--profile", self.options.profile, "--progress", "json"]
+        argv = ["--history", f"{self.options.history:.0f}s", "--profile", self.options.profile, "--progress", "json"]
         child = self._child("backfill", "hefa-edge", "backfill", *argv, piped=True)
         self._begin(child)
         progress = _Progress(child)
@@ -200,8 +201,8 @@ class Supervisor:
         self.screen.history_done()
         self._finish(child)
         readings = int(progress.latest.get("readings", 0))
-        self.layout.history.write_text(json.dumps({"history": self.options.history, "readings": readings}) + "\n")
-        self.screen.step(f"history of {self.options.history}: {readings:,} readings through MQTT")
+        self.layout.history.write_text(json.dumps({"history_s": self.options.history, "readings": readings}) + "\n")
+        self.screen.step(f"the history is complete: {readings:,} readings through MQTT")
 
     def _until_live(self, since: datetime) -> None:
         """Wait until every tier is well and REST serves a reading that the live gateways made."""

@@ -23,21 +23,25 @@ def screen(terminal: bool) -> tuple[Screen, io.StringIO]:
     return Screen(Console(file=written, force_terminal=terminal, width=100, highlight=False)), written
 
 
-def test_without_a_terminal_the_history_is_a_line_per_tenth() -> None:
+def test_without_a_terminal_the_history_is_a_line_per_tenth_of_a_phase() -> None:
     shown, written = screen(terminal=False)
-    for done in range(101):
-        shown.history({"done": done, "total": 100, "readings": done * 1000})
+    for phase in ("generate", "publish"):
+        for done in range(101):
+            shown.history({"phase": phase, "done": done, "total": 100, "readings": 3_000_000})
+    shown.history({"phase": "done", "done": 100, "total": 100, "readings": 3_000_000})
     shown.history_done()
     lines = written.getvalue().splitlines()
-    assert len(lines) == 11
-    assert lines[3].endswith("history 30 %, 30,000 readings")
+    assert len(lines) == 22
+    assert lines[3].endswith("history: simulating and publishing 3,000,000 readings, 30 %")
+    assert lines[21].endswith("history: publishing the last of 3,000,000 readings, 100 %")
 
 
 def test_on_a_terminal_it_is_a_bar() -> None:
     shown, written = screen(terminal=True)
-    shown.history({"done": 30, "total": 100, "readings": 1234})
-    shown.history({"done": 60, "total": 100, "readings": 5678})
+    shown.history({"phase": "generate", "done": 30, "total": 100, "readings": 1234})
+    shown.history({"phase": "publish", "done": 6, "total": 10, "readings": 5678})
     shown.history_done()
+    assert "60 %" in written.getvalue()
     assert "5,678 readings" in written.getvalue()
 
 
