@@ -26,6 +26,7 @@ from hefa_contract.plant import Plant, PlantError, load
 from hefa_edge import backfill as backfills
 from hefa_edge.checkpoint import Checkpoint, Occupied
 from hefa_edge.config import ConfigError, Settings, read_seeds
+from hefa_edge.operating_point import steady_command
 from hefa_edge.simulation import OWN_TEMPLATE
 from hefa_edge.site import TICK, GatewayFailed, Site, simulate, tags_of
 
@@ -186,6 +187,9 @@ def preview(
             sys.stdout.flush()
             ts += TICK
             stop.wait(max(0.0, ts / 1e6 - time.time()))
+
+
+app.command("steady")(steady_command)
 
 
 def main() -> None:
