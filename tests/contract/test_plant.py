@@ -150,6 +150,16 @@ def test_counters(small: Plant) -> None:
     assert small.tags["A.L1.P-1.flow"].max_rate is None
 
 
+def test_a_counter_keeps_what_its_override_does_not_say() -> None:
+    texts = changed("plant.toml", '"A.L1.P-2"}', '"A.L1.P-2", override = {tot = {resolution = 1}}}')
+    texts["templates/meters.toml"] = SMALL["templates/meters.toml"].replace(
+        "period = 60", "period = 60, max_rate = 77, per_hour = 2, modulus = 1e5"
+    )
+    tag = load(texts).tags["A.L1.M-2.tot"]
+    assert (tag.resolution, tag.integrates, tag.max_rate) == (1.0, "A.L1.P-2.flow", 77.0)
+    assert (tag.per_hour, tag.modulus, tag.high) == (2.0, 1e5, 1e5)
+
+
 def test_states(small: Plant) -> None:
     tag = small.tags["A.L1.P-1.run"]
     assert (tag.states, tag.low, tag.high, tag.ucum, tag.period_s) == ({0: "stop", 1: "run"}, 0.0, 1.0, "1", 0.0)
@@ -235,6 +245,9 @@ def test_the_hash_follows_the_model_and_nothing_else(small: Plant) -> None:
     assert load({**SMALL, "tariff.toml": "x = 1", "README.md": "text"}).hash == small.hash
     assert load(changed("plant.toml", "flow = 10,", "flow = 11,")).hash != small.hash
     assert re.fullmatch("[0-9a-f]{64}", small.hash)
+    # Two files, or one that says the same characters in a comment.
+    two = {**SMALL, "templates/x.toml": "#", "templates/y.toml": ""}
+    assert load(two).hash != load({**SMALL, "templates/x.toml": "#templates/y.toml"}).hash
 
 
 # --- every mistake is told: file, key, what is wrong and what is allowed ---------------------------------------------
@@ -287,6 +300,10 @@ PLANT, MACHINES, METERS, EDGES = "plant.toml", "templates/machines.toml", "meter
         (MACHINES, '{0 = "stop", 1 = "run"}', "{}", "the normal value 1 is outside the range 0..0"),
         (MACHINES, '"{what} flow"', '"{wath} flow"', "PUMP.tags.flow.description: {wath} is no text parameter; allowed: what"),
         (MACHINES, "resolution = 0.01", "resolution = 0", "units.P-1.hrs: a counter needs a period, 0 < resolution"),
+        (MACHINES, "resolution = 0.01", "resolution = 0.01, per_hour = -1", "units.P-1.hrs: a counter needs a period"),
+        (MACHINES, "resolution = 0.01", "resolution = 0.01, max_rate = 0", "units.P-1.hrs: the largest increment an hour, 0,"),
+        (MACHINES, "{times = [0, 2]}", "{times = [0, 2], plus = [0, 2]}", "PUMP.tags.flow.range.times: give either times or plus"),
+        (MACHINES, "pow = {", "Pow = {", "PUMP.tags.Pow: a tag's name is a small letter"),
         (MACHINES, 'source = "estimate"', "", "PUMP.source: is missing"),
         (MACHINES, "head = {", "normal = {", "PUMP.parameters.normal: this name has a meaning of its own"),
         (MACHINES, "[PUMP.tags]", "[METER]\n[PUMP.tags]", "METER: another file has a template of this name"),
@@ -300,6 +317,11 @@ PLANT, MACHINES, METERS, EDGES = "plant.toml", "templates/machines.toml", "meter
         (METERS, '{serves = "SITE"}', '{serves = "SITE", parent = "A.L1.M-2.tot"}',
          "M-1.tot.parent: goes round in a circle: A.L1.M-1.tot > A.L1.M-2.tot > A.L1.M-1.tot"),
         (METERS, '{serves = "SITE"}', '{serves = "SITE", role = "check"}', "a check meter must name the meter"),
+        (METERS, '{serves = "SITE"}', '{serves = "SITE", role = "check"}',
+         "M-2.tot.parent: 'A.L1.M-1.tot' is a check meter; a parent must be a billing meter"),
+        (METERS, "[materials]", '[materials.NaOH]\nunit = "m3"\nmeters = {"A.L1.M-1.tot" = {serves = "A", source = "x"}}',
+         "materials.NaOH.meters.A.L1.M-1.tot: is a meter of another carrier or material already"),
+        (METERS, '{serves = "SITE"}', '{serves = "SITE", density = 1, molarity = 1}', "or molarity, not both"),
         (METERS, '{serves = "SITE"}', '{serves = "SITE", role = "both"}', "'both' is not allowed; allowed: billing, check"),
         (METERS, '{serves = "SITE"}', '{serves = "SITE", stream = "reuse"}', "measures another carrier, material or stream"),
         (METERS, '{serves = "SITE"}', '{serves = "SITE", molarity = 1}', "needs the molar_mass (g/mol) of the material"),
