@@ -1,8 +1,9 @@
 """Which account a server of ours runs as.
 
 PostgreSQL refuses to run as root, and a broker should not. A normal user's children run as that user. Root's run as
-`nobody` where that account can reach the program and its folder; where it cannot (both often lie in a home directory
-closed to others), they run in a user namespace in which root itself is called `nobody`.
+`nobody` where that account can reach the program and its folder. Where it cannot (both often lie in a home directory
+closed to others), they run in a user namespace in which root itself is called `nobody`; where the system allows none
+(most containers), as `nobody` with the one right to pass closed folders.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ class NoAccount(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """How to start a program: the user id to change to (None keeps it), and the command to put in front."""
+    """How to start a program: the user id to change to (None keeps it), and the command to put in front.
+
+    `acts_as` is the user id that files of this account have on disk, where the prefix changes it.
+    """
 
     uid: int | None = None
     prefix: tuple[str, ...] = ()
+    acts_as: int | None = None
 
     def command(self, argv: Sequence[str]) -> list[str]:
         return [*self.prefix, *argv]
@@ -35,7 +40,7 @@ class Account:
     @property
     def owner(self) -> int:
         """The user id that files of this account have on disk."""
-        return os.geteuid() if self.uid is None else self.uid
+        return next((uid for uid in (self.acts_as, self.uid) if uid is not None), os.geteuid())
 
     def own(self, path: Path) -> None:
         """Give `path`, with all that is below it, to this account. Nothing to do where it has it already."""
@@ -57,13 +62,13 @@ def unprivileged(program: Path, *folders: Path) -> Account:
         return OURS
     if _nobody_reaches(program, *folders):
         return Account(uid=NOBODY)
-    namespace = _namespace()
-    if namespace is None:
+    account = namespace() or trespasser()
+    if account is None:
         raise NoAccount(
-            f"running as root: the account nobody cannot reach {program} and {', '.join(map(str, folders))}, and user "
-            "namespaces are not available. Run as a normal user, or choose a folder that others may enter."
+            f"running as root: the account nobody cannot reach {program} and {', '.join(map(str, folders))}, and "
+            "neither unshare nor setpriv helps here. Run as a normal user, or choose folders that others may enter."
         )
-    return namespace
+    return account
 
 
 def _nobody_reaches(program: Path, *folders: Path) -> bool:
@@ -74,10 +79,25 @@ def _nobody_reaches(program: Path, *folders: Path) -> bool:
     return done.returncode == 0
 
 
-def _namespace() -> Account | None:
+def namespace() -> Account | None:
+    """Root under the name of nobody, in a user namespace; None where the system allows none."""
     unshare = shutil.which("unshare")
     if unshare is None:
         return None
-    prefix = (unshare, "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")
-    tried = subprocess.run([*prefix, "/bin/true"], capture_output=True, check=False, timeout=10)
-    return Account(prefix=prefix) if tried.returncode == 0 else None
+    return _tried(Account(prefix=(unshare, "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--")))
+
+
+def trespasser() -> Account | None:
+    """Nobody with one right of root, CAP_DAC_OVERRIDE; None where root itself lacks it."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return None
+    who = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    right = ("--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override", "--no-new-privs")
+    # keep: the kernel forgets the wish to die with the parent when the user id changes
+    return _tried(Account(prefix=(setpriv, *who, *right, "--pdeathsig=keep", "--"), acts_as=NOBODY))
+
+
+def _tried(account: Account) -> Account | None:
+    done = subprocess.run(account.command(["/bin/true"]), capture_output=True, check=False, timeout=10)
+    return account if done.returncode == 0 else None

@@ -85,7 +85,10 @@ class Postgres(Server):
         Raises PostgresError with the end of the server's log when it does not within `timeout` seconds.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._settle()
+        try:
+            self._account = unprivileged(self._bin / "postgres", self.folder)
+        except NoAccount as error:
+            raise PostgresError(str(error)) from None
         self._make_cluster()
         self._clear_stale_lock()
         deadline = time.monotonic() + timeout
@@ -115,29 +118,7 @@ class Postgres(Server):
 
     def create_database(self, name: str) -> None:
         """Make a database unless it is there."""
-        create_database(self.dsn(), name, self._bin)
-
-    def _settle(self) -> None:
-        """Decide who runs the server; copy the binaries next to the data where nobody cannot reach the package."""
-        try:
-            self._account = unprivileged(self._bin / "postgres", self.folder)
-        except NoAccount:
-            copied = self.folder / "programs"
-            if not copied.exists():
-                package = self._bin.parent.parent
-                partial = self.folder / "programs.partial"
-                shutil.rmtree(partial, ignore_errors=True)
-                # The client libraries are found relative to the binaries, so both folders keep their places.
-                shutil.copytree(self._bin.parent, partial / package.name / "pginstall", symlinks=True)
-                libraries = package.with_name(package.name + ".libs")
-                if libraries.exists():
-                    shutil.copytree(libraries, partial / libraries.name)
-                partial.rename(copied)
-            self._bin = copied / self._bin.parent.parent.name / "pginstall" / "bin"
-            try:
-                self._account = unprivileged(self._bin / "postgres", self.folder)
-            except NoAccount as error:
-                raise PostgresError(str(error)) from None
+        create_database(self.dsn(), name)
 
     def _make_cluster(self) -> None:
         version_file = self.data / "PG_VERSION"
@@ -200,17 +181,17 @@ class Postgres(Server):
         if not lines or not lines[0].isdigit():
             return
         with suppress(psutil.NoSuchProcess):
-            left = psutil.Process(int(lines[0]))
-            if left.name() == "postgres" and os.path.samefile(left.cwd(), self.data):
-                left.send_signal(signal.SIGINT)
-                psutil.wait_procs([left], timeout=10)
-                if left.is_running():
-                    raise PostgresError(f"a PostgreSQL server (process {left.pid}) uses {self.data} and does not stop")
-                return
+            holder = psutil.Process(int(lines[0]))
+            with suppress(psutil.AccessDenied):  # another user's: none of ours
+                if holder.name() == "postgres" and os.path.samefile(holder.cwd(), self.data):
+                    holder.send_signal(signal.SIGINT)
+                    if psutil.wait_procs([holder], timeout=10)[1]:
+                        raise PostgresError(f"PostgreSQL (process {holder.pid}) uses {self.data} and does not stop")
+                    return
             (self.data / "postmaster.pid").unlink(missing_ok=True)
 
 
-def create_database(dsn: str, name: str, programs: Path | None = None) -> None:
+def create_database(dsn: str, name: str) -> None:
     """Make a database, unless it is there, on the server of an administrator's `dsn` (a URL).
 
     The embedded programs speak no TLS; PostgresError tells the server's answer.
@@ -221,7 +202,7 @@ def create_database(dsn: str, name: str, programs: Path | None = None) -> None:
     env = {**os.environ, "PGUSER": unquote(parts.username or "postgres"), "LC_ALL": "C", "PGCONNECT_TIMEOUT": "10"}
     if parts.password:
         env["PGPASSWORD"] = unquote(parts.password)
-    argv = [str((programs or binaries()) / "createdb"), f"--maintenance-db={bare}", name]
+    argv = [str(binaries() / "createdb"), f"--maintenance-db={bare}", name]
     done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0 and "already exists" not in done.stderr:
         raise PostgresError(f"database {name} could not be made: {done.stderr.strip()}")

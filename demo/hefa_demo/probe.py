@@ -35,5 +35,8 @@ def _get(url: str, key: str | None = None) -> bytes | None:
         with _opener.open(request, timeout=2) as answer:
             body: bytes = answer.read()
             return body if answer.status == 200 else None
-    except (urllib.error.URLError, OSError):
+    except urllib.error.HTTPError as error:
+        error.close()
+        return None
+    except OSError:
         return None
