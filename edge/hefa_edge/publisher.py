@@ -1,9 +1,9 @@
-"""One MQTT session of a gateway: what is in the outbox goes out, what the platform has comes back as acks.
+"""What is in the outbox goes out; what the platform has comes back as acks.
 
-The only module that speaks MQTT. A broker's PUBACK is no receipt; a message stays pending in the outbox
-until the platform acknowledges it after its commit, and is sent again, the same bytes, with growing and
-jittered delay until then. Nothing is sent while no ingest worker accepts data. Everything happens in one
-thread; a broker that is away, refuses or stalls holds up nobody.
+A broker's PUBACK is no receipt: a message stays pending until the platform acknowledges it, which it
+does after its commit, and is sent again until then, the same bytes, with growing and jittered delay.
+Nothing is sent while no ingest worker accepts data. Everything happens in one thread of its own; a
+broker that is away, refuses or stalls holds up nobody else.
 """
 
 from __future__ import annotations
@@ -11,41 +11,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-import selectors
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import ceil
-from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from dataclasses import dataclass
 
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-
-from hefa_contract import receipt, topics
-from hefa_contract.envelope import correlation, parse_correlation
-from hefa_contract.rejection import Code, Rejected
-from hefa_edge.config import ConfigError
+from hefa_contract.envelope import parse_correlation
+from hefa_contract.receipt import Ack
+from hefa_contract.rejection import Code
 from hefa_edge.outbox import Item, Outbox
+from hefa_edge.session import SILENCE_S, Session, parse_url
 
 logger = logging.getLogger(__name__)
 
-KEEPALIVE_S = 30
-CONNECT_TIMEOUT_S = 3.0
 RTO_S, RTO_MAX_S = 10.0, 300.0  # time to wait for an ack before sending again; doubles each time
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 30.0  # time to wait before connecting again; doubles each time
 STABLE_S = 10.0  # a connection that lasted so long resets that delay
-IDLE_S = 0.5  # longest sleep of the thread: timers are looked at this often
+IDLE_S, BUSY_S = 0.5, 0.02  # longest and shortest sleep of the thread
 PURGE_S = 0.1  # pause between two small deletions of what is out of grace
-HEADROOM = 512  # bytes of a PUBLISH packet besides its payload, at most
-NO_SUBSCRIBER = 0x10
-TOO_LARGE = 0x95
+BITE = 32  # messages read from the outbox at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +48,11 @@ class _Flight:
 
     seq: int
     size: int
-    due: float
     rto: float
+    due: float = 0.0
     mid: int = 0
     sent: float = 0.0
     at_broker: bool = False
-
-
-@dataclass(slots=True)
-class _Session:
-    """What one connection has told; gone with it."""
-
-    client: mqtt.Client
-    connected: bool = False
-    ended: bool = False
-    receive_maximum: int = 65_535
-    packet_maximum: int = 268_435_455
-    states: dict[str, receipt.IngestState] = field(default_factory=dict)
-    acks: list[receipt.Ack] = field(default_factory=list)
-    errors: list[receipt.Err] = field(default_factory=list)
-    by_mid: dict[int, _Flight] = field(default_factory=dict)
-    oversize: bool = False
-    began: float = field(default_factory=time.monotonic)
 
 
 class Publisher:
@@ -109,15 +77,15 @@ class Publisher:
         by the retained status that the gateway is online, and by last will that it is not. `window` bounds the
         unacknowledged messages on their way. Raises ConfigError for a URL that cannot be used.
         """
-        self._edge, self._url, self._outbox = edge, _parse(url), outbox
+        self._edge, self._broker, self._outbox = edge, parse_url(url), outbox
         self._client_id, self._announce, self._window, self._rto = client_id or edge, announce, window, rto_s
         self._chance, self._clock = chance or random.Random(), clock  # noqa: S311 - jitter needs no secrecy
         self._flights: dict[int, _Flight] = {}
-        self._refused_size: dict[int, int] = {}
+        self._by_mid: dict[int, _Flight] = {}  # of this connection: what the broker has not confirmed
+        self._oversize: dict[int, int] = {}
         self._new = self._boundary = self._backlog = 0
-        self._accepting = False
+        self._accepting = self._connected = False
         self._round_trip_ms: float | None = None
-        self._connected = False
         self._said: dict[str, str] = {}
         self._next_purge = 0.0
         self._stop = threading.Event()
@@ -126,6 +94,7 @@ class Publisher:
         self._wake_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"publisher-{self._client_id}", daemon=True)
         self.failure: BaseException | None = None
+        """The bug that has ended the thread, if one has."""
 
     @property
     def link(self) -> Link:
@@ -160,191 +129,171 @@ class Publisher:
         delay = BACKOFF_S
         try:
             while not self._stop.is_set():
-                session = self._open()
-                if self._connect(session):
-                    self._converse(session)
-                self._close(session)
-                lasted = session.connected and time.monotonic() - session.began > STABLE_S
+                session = Session(self._edge, self._broker, self._client_id, announce=self._announce, clock=self._clock)
+                session.connect(self._wake_out)
+                while session.ended is None and not self._stop.is_set():
+                    session.serve(self._patience())
+                    self._drain_wakes()
+                    if session.connected:
+                        self._pump(session)
+                session.close()
+                self._land(session)
+                lasted = session.connected and session.age_s > STABLE_S
                 delay = BACKOFF_S if lasted else min(delay * 2, BACKOFF_MAX_S)
                 self._stop.wait(delay * self._chance.uniform(0.5, 1.0))
         except BaseException as error:  # a bug: the site sees it and ends the process
             logger.exception("publisher failed edge=%s", self._edge)
             self.failure = error
-
-    def _connect(self, session: _Session) -> bool:
-        try:
-            session.client.connect(
-                self._url.hostname or "", self._url.port or _port(self._url), KEEPALIVE_S, clean_start=True
-            )
-        except (OSError, ssl.SSLError) as error:
-            self._say("link", f"no connection to {self._url.hostname}:{self._url.port}: {error}", logging.WARNING)
-            return False
-        return True
-
-    def _converse(self, session: _Session) -> None:
-        """Serve one connection until it ends or we stop."""
-        client = session.client
-        opened = client.socket()
-        if opened is None:
-            return
-        with selectors.DefaultSelector() as selector:
-            selector.register(opened, selectors.EVENT_READ)
-            selector.register(self._wake_out, selectors.EVENT_READ)
-            while not self._stop.is_set() and not session.ended and client.socket() is opened:
-                wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0)
-                selector.modify(opened, wanted)
-                for key, events in selector.select(self._patience()):
-                    if key.fileobj is self._wake_out:
-                        self._drain_wakes()
-                        continue
-                    if events & selectors.EVENT_READ:
-                        client.loop_read()
-                    if events & selectors.EVENT_WRITE and client.socket() is opened:
-                        client.loop_write()
-                if client.socket() is opened:
-                    client.loop_misc()
-                if not session.connected and time.monotonic() - session.began > 2 * CONNECT_TIMEOUT_S:
-                    self._say("link", "the broker took the connection and says nothing", logging.WARNING)
-                    return
-                if session.connected:
-                    self._pump(session)
-
-    def _close(self, session: _Session) -> None:
-        client = session.client
-        if self._stop.is_set() and session.connected and client.socket() is not None:
-            if self._announce:
-                client.publish(topics.topic(self._edge, "status"), self._status(online=False), qos=1, retain=True)
-            client.disconnect()
-            deadline = time.monotonic() + 1.0
-            while client.want_write() and client.socket() is not None and time.monotonic() < deadline:
-                client.loop_write()
-                time.sleep(0.01)
-        client.on_disconnect = None
-        opened = client.socket()
-        if opened is not None:
-            client.disconnect()
-            opened.close()
-        if self._connected:
-            self._say("link", "connection closed" if self._stop.is_set() else "connection lost", logging.INFO)
         self._connected = self._accepting = False
-        # What the broker never confirmed is lost with the connection; the rest has a chance until its time is up.
-        now = time.monotonic()
-        unconfirmed = [flight for flight in self._flights.values() if not flight.at_broker]
-        for flight in unconfirmed:
-            flight.due = now
-        if session.oversize and unconfirmed:
-            self._give_up_size(max(unconfirmed, key=lambda flight: flight.size))
+
+    def _land(self, session: Session) -> None:
+        """A connection is over: what the broker never confirmed is lost with it and goes again."""
+        self._say("link", session.ended or "disconnected", logging.INFO if self._stop.is_set() else logging.WARNING)
+        self._connected = self._accepting = False
+        self._by_mid.clear()
+        lost = [flight for flight in self._flights.values() if not flight.at_broker]
+        for flight in lost:
+            flight.due = 0.0
+        if session.oversize and lost:
+            # The broker does not say which packet it was: the largest, and after the second time we believe it.
+            culprit = max(lost, key=lambda flight: flight.size)
+            self._oversize[culprit.seq] = self._oversize.get(culprit.seq, 0) + 1
+            if self._oversize[culprit.seq] >= 2:
+                self._split(culprit.seq, culprit.size)
 
     def _patience(self) -> float:
         """Seconds to sleep when nothing happens."""
-        if not self._flights:
+        if not self._accepting or not self._flights:
             return IDLE_S
         first = min(flight.due for flight in self._flights.values())
-        return min(IDLE_S, max(0.02, first - time.monotonic())) if self._accepting else IDLE_S
+        return min(IDLE_S, max(BUSY_S, first - time.monotonic()))
 
     def _drain_wakes(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._wake_out.recv(4096):
                 pass
 
-    # --- the conversation --------------------------------------------------------------------------------------------
-
-    def _pump(self, session: _Session) -> None:
+    def _pump(self, session: Session) -> None:
         """Take in what was answered, and send what may be sent."""
+        if not self._connected:
+            self._connected = True
+            self._say("link", f"connected to {self._broker.host}:{self._broker.port}", logging.INFO)
+        self._take_confirmations(session)
         self._take_acks(session)
         self._take_errors(session)
         self._judge_states(session)
         now = time.monotonic()
         if self._accepting:
-            self._resend(session, now)
-            self._send_new(session, now)
+            self._send_again(session, now)
+            self._send_first(session, now)
         if now >= self._next_purge:
             self._next_purge = now + (PURGE_S if self._outbox.purge() else 1.0)
 
-    def _take_acks(self, session: _Session) -> None:
-        acks, session.acks = session.acks, []
-        done: list[int] = []
-        reused = False
-        for ack in acks:
-            if ack.epoch != self._outbox.epoch:
+    # --- what comes back ---------------------------------------------------------------------------------------------
+
+    def _take_confirmations(self, session: Session) -> None:
+        confirmations, session.confirmations = session.confirmations, []
+        for confirmation in confirmations:
+            flight = self._by_mid.pop(confirmation.mid, None)
+            if flight is None:
                 continue
-            done += ack.ok
-            for rejection in ack.rejected:
-                if rejection.code is Code.EPOCH_REUSE and rejection.seq not in ack.ok:
-                    reused = True
-                else:
-                    self._say("rejected", f"{rejection.code} (seq {rejection.seq})", logging.ERROR)
+            if confirmation.refused is not None:  # it stays in flight: tried again when its time is up
+                self._say("publish", f"the broker refuses what we publish: {confirmation.refused}", logging.ERROR)
+                continue
+            if not confirmation.heard:
+                self._say("publish", "nobody listens to what we publish", logging.WARNING)
+            else:
+                self._say("publish", "what we publish is heard", logging.DEBUG)
+            if flight.mid == confirmation.mid:
+                flight.at_broker = True
+                took = (confirmation.at - flight.sent) * 1000
+                known = self._round_trip_ms
+                self._round_trip_ms = took if known is None else 0.8 * known + 0.2 * took
+
+    def _take_acks(self, session: Session) -> None:
+        acks, session.acks = session.acks, []
+        mine = [ack for ack in acks if ack.epoch == self._outbox.epoch]
+        done = [seq for ack in mine for seq in ack.ok]
         if done:
             self._outbox.retire(done)
             for seq in done:
                 self._flights.pop(seq, None)
-                self._refused_size.pop(seq, None)
-        if reused:
+                self._oversize.pop(seq, None)
+        if any(self._reused(ack) for ack in mine):
             epoch = self._outbox.rebatch()
             self._flights.clear()
+            self._by_mid.clear()
             self._begin_backlog()
-            logger.error("epoch reused: the outbox was copied or restored edge=%s new_epoch=%s", self._edge, epoch)
+            logger.error("epoch reused: this outbox is a copy, new epoch=%s edge=%s", epoch, self._edge)
 
-    def _take_errors(self, session: _Session) -> None:
+    def _reused(self, ack: Ack) -> bool:
+        """Tell whether the platform knows other bytes under a number of ours; other refusals are only told."""
+        reused = False
+        for rejection in ack.rejected:
+            if rejection.code is Code.EPOCH_REUSE and rejection.seq not in ack.ok:
+                reused = True
+            else:
+                self._say("rejected", f"the platform refuses some data: {rejection.code}", logging.ERROR)
+        return reused
+
+    def _take_errors(self, session: Session) -> None:
         errors, session.errors = session.errors, []
         for error in errors:
             named = parse_correlation((error.correlation or "").encode())
-            if named is None or named[0] != self._outbox.epoch:
-                continue
-            self._outbox.retire([named[1]])
-            self._flights.pop(named[1], None)
-            self._say("err", f"{error.code}: {error.detail} (seq {named[1]})", logging.ERROR)
+            if named is not None and named[0] == self._outbox.epoch:
+                self._outbox.retire([named[1]])
+                self._flights.pop(named[1], None)
+                self._say("err", f"the platform cannot read us: {error.code} {error.detail}", logging.ERROR)
+        if session.unread is not None:
+            self._say("answer", session.unread, logging.ERROR)
 
-    def _judge_states(self, session: _Session) -> None:
+    def _judge_states(self, session: Session) -> None:
         """Send only while a worker accepts; a new incarnation of the database wants the grace again."""
         accepting = [state for state in session.states.values() if state.accepting]
         if accepting:
-            incarnation = max(accepting, key=lambda state: state.ts).incarnation
-            again = self._outbox.meet(incarnation)
+            again = self._outbox.meet(max(accepting, key=lambda state: state.ts).incarnation)
             if again:
-                logger.warning("database restored: %d messages in grace are sent again edge=%s", again, self._edge)
+                logger.warning("database restored: %d messages in grace go again edge=%s", again, self._edge)
                 self._begin_backlog()
-        if not accepting and (session.states or time.monotonic() - session.began > 2 * CONNECT_TIMEOUT_S):
+        elif session.states or session.age_s > SILENCE_S:
             self._say("ingest", "paused: no ingest worker accepts data", logging.WARNING)
         if bool(accepting) == self._accepting:
             return
         self._accepting = bool(accepting)
-        if not accepting:
-            return
-        self._say("ingest", "an ingest worker accepts data", logging.INFO)
-        self._begin_backlog()
-        latest = time.monotonic() + self._rto
-        for flight in self._flights.values():
-            flight.rto = self._rto
-            flight.due = min(flight.due, latest)
+        if accepting:
+            self._say("ingest", "an ingest worker accepts data", logging.INFO)
+            self._begin_backlog()
+            latest = time.monotonic() + self._rto
+            for flight in self._flights.values():
+                flight.rto, flight.due = self._rto, min(flight.due, latest)
+
+    # --- what goes out -----------------------------------------------------------------------------------------------
 
     def _begin_backlog(self) -> None:
         """All that is in the outbox now is backlog; what comes from here on goes first."""
         self._boundary = self._new = self._outbox.last_seq
         self._backlog = 0
 
-    def _resend(self, session: _Session, now: float) -> None:
+    def _send_again(self, session: Session, now: float) -> None:
         for flight in [flight for flight in self._flights.values() if flight.due <= now]:
             if not self._may_send(session):
                 return
             items = self._outbox.pending(flight.seq - 1, flight.seq, 1)
-            if not items:  # given up meanwhile
-                del self._flights[flight.seq]
-                continue
-            if flight.sent:
+            if items:
                 flight.rto = min(flight.rto * 2, RTO_MAX_S)
-            self._send(session, items[0], flight, now)
+                self._send(session, items[0], flight, now)
+            else:  # given up meanwhile
+                del self._flights[flight.seq]
 
-    def _send_new(self, session: _Session, now: float) -> None:
+    def _send_first(self, session: Session, now: float) -> None:
         """Fill the window: first what came since the backlog began, then the backlog, each oldest first."""
         last = self._outbox.last_seq
         if last - self._new > 4 * self._window:  # we cannot keep up: all of it is backlog
             self._boundary = self._new = last
         while (room := self._window - len(self._flights)) > 0 and self._may_send(session):
-            items = self._outbox.pending(self._new, last, min(room, 32))
+            items = self._outbox.pending(self._new, last, min(room, BITE))
             fresh = bool(items)
-            if not items:
-                items = self._outbox.pending(self._backlog, self._boundary, min(room, 32))
+            items = items or self._outbox.pending(self._backlog, self._boundary, min(room, BITE))
             if not items:
                 return
             for item in items:
@@ -354,153 +303,33 @@ class Publisher:
                     self._new = item.seq
                 else:
                     self._backlog = item.seq
-                if item.seq in self._flights:
-                    continue
-                flight = _Flight(item.seq, len(item.payload), now, self._rto)
-                self._flights[item.seq] = flight
-                self._send(session, item, flight, now)
+                if item.seq not in self._flights:
+                    flight = _Flight(item.seq, len(item.payload), self._rto)
+                    self._flights[item.seq] = flight
+                    self._send(session, item, flight, now)
 
-    def _may_send(self, session: _Session) -> bool:
-        return (
-            not session.ended
-            and session.client.socket() is not None
-            and len(session.by_mid) < min(self._window, session.receive_maximum)
-        )
+    def _may_send(self, session: Session) -> bool:
+        return session.ended is None and len(self._by_mid) < min(self._window, session.receive_maximum)
 
-    def _send(self, session: _Session, item: Item, flight: _Flight, now: float) -> None:
-        if len(item.payload) + HEADROOM > session.packet_maximum:
+    def _send(self, session: Session, item: Item, flight: _Flight, now: float) -> None:
+        if not session.fits(item.payload):
             self._split(item.seq, len(item.payload))
             return
         wait = flight.rto * self._chance.uniform(0.9, 1.3)
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.CorrelationData = correlation(self._outbox.epoch, item.seq)
-        properties.UserProperty = [("sent", str(round(self._clock() * 1e6)))]
-        properties.MessageExpiryInterval = ceil(wait)  # a copy that waits longer only stands behind its successor
-        channel: topics.Channel = "event" if item.kind == "event" else "data"
-        info = session.client.publish(topics.topic(self._edge, channel), item.payload, qos=1, properties=properties)
-        flight.mid, flight.sent, flight.at_broker, flight.due = info.mid, now, False, now + wait
-        session.by_mid[info.mid] = flight
-
-    def _give_up_size(self, flight: _Flight) -> None:
-        """The broker closed the connection over a packet's size: twice the same culprit, and it is split."""
-        self._refused_size[flight.seq] = self._refused_size.get(flight.seq, 0) + 1
-        if self._refused_size[flight.seq] >= 2:
-            self._split(flight.seq, flight.size)
+        channel = "event" if item.kind == "event" else "data"
+        # A copy that waits at the broker for longer than we do only stands behind its successor: it expires.
+        flight.mid = session.publish(channel, item.payload, self._outbox.epoch, item.seq, wait)
+        flight.sent, flight.due, flight.at_broker = now, now + wait, False
+        self._by_mid[flight.mid] = flight
 
     def _split(self, seq: int, size: int) -> None:
         self._flights.pop(seq, None)
-        self._refused_size.pop(seq, None)
+        self._oversize.pop(seq, None)
         if self._outbox.split(seq):
-            logger.warning("split: the broker takes no packet of %d bytes edge=%s seq=%d", size, self._edge, seq)
-
-    # --- paho's callbacks: they note, they never block, they never raise ---------------------------------------------
-
-    def _open(self) -> _Session:
-        """A new client for each connection: nothing of an old one is sent again behind our back."""
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, self._client_id, protocol=mqtt.MQTTv5, reconnect_on_failure=False
-        )
-        session = _Session(client)
-        client.user_data_set(session)
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(65_535)  # the window is ours
-        if self._url.username is not None:
-            client.username_pw_set(unquote(self._url.username), unquote(self._url.password or ""))
-        if self._url.scheme == "mqtts":
-            client.tls_set_context(ssl.create_default_context())
-        if self._announce:
-            client.will_set(topics.topic(self._edge, "status"), self._status(online=False), qos=1, retain=True)
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
-        return session
-
-    def _on_connect(
-        self,
-        client: mqtt.Client,
-        session: _Session,
-        _flags: mqtt.ConnectFlags,
-        reason: ReasonCode,
-        told: Properties | None,
-    ) -> None:
-        if reason.is_failure:
-            session.ended = True
-            self._say("link", f"the broker refuses us as {self._url.username or 'nobody'}: {reason}", logging.WARNING)
-            return
-        session.receive_maximum = getattr(told, "ReceiveMaximum", session.receive_maximum)
-        session.packet_maximum = getattr(told, "MaximumPacketSize", session.packet_maximum)
-        mine = [(topics.topic(self._edge, "ack"), 1), (topics.topic(self._edge, "err"), 1)]
-        client.subscribe([*mine, (topics.INGEST_STATE_FILTER, 1)])
-        if self._announce:
-            client.publish(topics.topic(self._edge, "status"), self._status(online=True), qos=1, retain=True)
-        session.connected = self._connected = True
-        self._say("link", f"connected to {self._url.hostname}:{self._url.port or _port(self._url)}", logging.INFO)
-
-    def _on_disconnect(
-        self, _client: mqtt.Client, session: _Session, _flags: mqtt.DisconnectFlags, reason: ReasonCode, _told: Any
-    ) -> None:
-        session.ended = True
-        session.oversize = reason.value == TOO_LARGE
-        if not session.connected:
-            # Some brokers close the socket instead of saying that they refuse.
-            user = self._url.username or "nobody"
-            self._say("link", f"the broker closed the connection before it took us as {user}", logging.WARNING)
-
-    def _on_message(self, _client: mqtt.Client, session: _Session, message: mqtt.MQTTMessage) -> None:
-        try:
-            channel, payload = message.topic.rsplit("/", 1)[-1], bytes(message.payload)
-            if message.topic == topics.topic(self._edge, "ack"):
-                session.acks.append(receipt.decode_ack(payload))
-            elif message.topic == topics.topic(self._edge, "err"):
-                session.errors.append(receipt.decode_err(payload))
-            elif not payload:
-                session.states.pop(channel, None)
-            else:
-                session.states[channel] = receipt.decode_ingest_state(payload)
-        except Rejected as error:
-            self._say("answer", f"cannot read an answer on {message.topic}: {error}", logging.ERROR)
-
-    def _on_publish(
-        self, _client: mqtt.Client, session: _Session, mid: int, reason: ReasonCode, _told: Properties | None
-    ) -> None:
-        flight = session.by_mid.pop(mid, None)
-        if flight is None:
-            return
-        if reason.is_failure:
-            self._say("publish", f"the broker refuses what we publish: {reason}", logging.ERROR)
-            return
-        if reason.value == NO_SUBSCRIBER:
-            self._say("publish", "nobody listens to what we publish", logging.WARNING)
-        else:
-            self._say("publish", "the broker takes what we publish", logging.DEBUG)
-        flight.at_broker = True
-        if flight.mid == mid:
-            measured = (time.monotonic() - flight.sent) * 1000
-            self._round_trip_ms = (
-                measured if self._round_trip_ms is None else 0.8 * self._round_trip_ms + 0.2 * measured
-            )
-
-    def _status(self, *, online: bool) -> bytes:
-        return receipt.encode(receipt.Status(online=online, ts=round(self._clock() * 1e6)))
+            logger.warning("split: the broker takes no message of %d bytes edge=%s seq=%d", size, self._edge, seq)
 
     def _say(self, subject: str, words: str, level: int) -> None:
         """Log a change of state once, not each message of it."""
         if self._said.get(subject) != words:
             self._said[subject] = words
             logger.log(level, "%s edge=%s", words, self._edge)
-
-
-def _parse(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("mqtt", "mqtts") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ConfigError("a broker's URL must be mqtt://[user:password@]host[:port] or mqtts://…")
-    return parts
-
-
-def _port(url: SplitResult) -> int:
-    return 8883 if url.scheme == "mqtts" else 1883
