@@ -78,20 +78,22 @@ class Screen:
             self._progress = None
 
     def ready(self, document: Mapping[str, Any], data_dir: str, run_for: float | None) -> None:
-        """The panel with everything one needs to look around."""
-        rows = Table.grid(padding=(0, 2))
-        rows.add_column(style="dim")
-        rows.add_column(overflow="fold")
-        rows.add_row("Portal", Text(document["portal"], "bold"))
-        rows.add_row("API", f"{document['api']}/v1   (documentation: {document['api']}/docs)")
-        rows.add_row("Key", Text(document["key"], "bold"))
-        rows.add_row("MQTT", document["mqtt"])
-        rows.add_row("SQL", document["database"])
-        rows.add_row("Files", f"{data_dir}  (logs in logs/, this table in demo.json)")
-        end = "Ctrl-C stops everything" if run_for is None else f"stops by itself after {run_for:g} s"
-        self.console.print()
-        self.console.print(
-            Panel(
-                rows, title="hefa is running", subtitle=f"simulated plant · {end}", border_style="green", expand=False
-            )
-        )
+        """The few addresses one needs to look around; the rest, with its passwords, is in demo.json."""
+        rows = {
+            "Portal": document["portal"],
+            "Key": document["key"],
+            "API": f"{document['api']}/docs",
+            "More": f"{data_dir}/demo.json: MQTT and SQL access; {data_dir}/logs",
+            "End": "Ctrl-C stops everything" if run_for is None else f"stops by itself after {run_for:g} s",
+        }
+        if not self.console.is_terminal:
+            for name, value in rows.items():
+                self.console.print(Text(f"{name}: {value}"), soft_wrap=True)
+            return
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim")
+        table.add_column(overflow="fold")
+        for name, value in rows.items():
+            table.add_row(name, Text(value, "bold" if name in ("Portal", "Key") else ""))
+        title = "hefa is running · simulated plant"
+        self.console.print(Panel(table, title=title, border_style="green", expand=False, padding=(1, 2)))

@@ -207,6 +207,7 @@ class Supervisor:
     def _until_live(self, since: datetime) -> None:
         """Wait until every tier is well and REST serves a reading that the live gateways made."""
         key = str(self._document["key"])
+        self._until(lambda: all(watched.server.running for watched in self._servers), "every process", 60)
         self._until(lambda: probe.answers(self._url("api") + "/v1/ready"), "the API", 60)
         self._until(lambda: probe.answers(self._url("portal") + "/healthz"), "the portal", 60)
         self._until(lambda: probe.newest_reading(self._url("api"), key) >= since, "the first live reading", 120)
