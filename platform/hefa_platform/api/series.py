@@ -213,7 +213,7 @@ def _step(asked: AskedStep, start: datetime, end: datetime, points: int) -> Step
         check_range(asked, start, end, points)
         return asked
     for step, width in FIXED.items():
-        if -(-(end - start) // width) + 1 <= points:
+        if -((floor(start, width) - end) // width) <= points:
             return step
     return "1d" if (end - start) / timedelta(days=1) + 2 <= points else "month"
 

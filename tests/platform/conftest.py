@@ -1,0 +1,138 @@
+"""A loaded database of a module's own, readings put into it by SQL, and the API on top. Nothing is replaced."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+import pytest
+from fastapi.testclient import TestClient
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from hefa_contract.plant import Plant
+from hefa_platform.api import Limits, create_app
+from hefa_platform.store import keys, plant_model
+from hefa_platform.store.database import Database
+from hefa_platform.store.migrations import migrate
+
+
+@dataclass
+class Site:
+    """A database with the plant model loaded; `admin` is its administrator's DSN, `api` a store as role hefa_api."""
+
+    admin: str
+    api: Database
+
+    def record(self, tag: str, readings: Sequence[tuple[datetime, float | None, int]]) -> None:
+        """Store readings of a tag, and move its newest forward, as ingest would; rollups are not touched."""
+        days = sorted({ts.date() for ts, _, _ in readings})
+        with psycopg.connect(self.admin) as connection:
+            connection.execute("SELECT ensure_partitions(%s)", [days])
+            tag_id = connection.execute("SELECT tag_id FROM tag WHERE name = %s", [tag]).fetchone()[0]
+            with connection.cursor().copy("COPY reading (tag_id, ts, value, quality) FROM STDIN") as copy:
+                for ts, value, quality in readings:
+                    copy.write_row((tag_id, ts, value, quality))
+            connection.execute(
+                """
+                INSERT INTO latest (tag_id, ts, value, quality)
+                SELECT tag_id, ts, value, quality FROM reading WHERE tag_id = %s ORDER BY ts DESC LIMIT 1
+                ON CONFLICT (tag_id) DO UPDATE
+                   SET ts = excluded.ts, value = excluded.value, quality = excluded.quality,
+                       changed_at = clock_timestamp()
+                """,
+                [tag_id],
+            )
+
+    def execute(self, statement: str, *parameters: object) -> list[tuple]:
+        """Run one statement as the administrator."""
+        with psycopg.connect(self.admin) as connection:
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def watermark(self, at: datetime) -> None:
+        """Pretend that minutes before `at` are materialised: readers compute the rest from readings."""
+        self.execute("UPDATE rollup_state SET watermark = %s", at)
+
+    def settle(self, tags: Sequence[str], start: datetime, end: datetime) -> None:
+        """Materialise the minutes and hours of whole hours, and move the watermark behind them."""
+        with psycopg.connect(self.admin) as connection:
+            connection.execute(
+                """
+                INSERT INTO reading_1m
+                SELECT * FROM minute_rollup((SELECT array_agg(tag_id) FROM tag WHERE name = ANY (%(tags)s)),
+                         array_fill(%(start)s::timestamptz, ARRAY[cardinality(%(tags)s::text[])]),
+                         array_fill(%(end)s::timestamptz, ARRAY[cardinality(%(tags)s::text[])]))
+                """,
+                {"tags": list(tags), "start": start, "end": end},
+            )
+            connection.execute(
+                """
+                INSERT INTO reading_1h
+                SELECT tag_id, date_bin('1 hour', bucket, 'epoch') AS hour, sum(n), sum(n_good), min(min), max(max),
+                       (array_agg(first ORDER BY bucket))[1], (array_agg(first_ts ORDER BY bucket))[1],
+                       (array_agg(last ORDER BY bucket DESC))[1], (array_agg(last_ts ORDER BY bucket DESC))[1],
+                       sum(sum), sum(tw_sum), sum(covered_s), min(worst), sum(inc_measured), sum(inc_estimated),
+                       sum(inc_unknown), sum(resets)
+                  FROM reading_1m GROUP BY tag_id, hour ON CONFLICT DO NOTHING
+                """
+            )
+        self.watermark(end)
+
+    def key(self, role: keys.Role = "admin", site: str = "*", expires_at: datetime | None = None) -> str:
+        """A new key."""
+        return keys.create(self.api, name=f"test {role}", role=role, site=site, expires_at=expires_at, by="test")[0]
+
+    def client(self, role: keys.Role = "admin", site: str = "*", limits: Limits | None = None) -> TestClient:
+        """A client of a fresh app on this database, with a key of its own."""
+        app = create_app(self.api, limits or Limits(rate=1e6, burst=1e6))
+        return TestClient(
+            app, headers={"Authorization": f"Bearer {self.key(role, site)}"}, raise_server_exceptions=True
+        )
+
+
+@pytest.fixture(scope="module")
+def new_site(
+    postgres: str, migrated: str | None, role_passwords: dict[str, str], plant: Plant
+) -> Iterator[Callable[[], Site]]:
+    """Makes databases with the plant model loaded; all are dropped after the module."""
+    made: list[tuple[str, list[Database]]] = []
+
+    def make() -> Site:
+        name = f"hefa_site_{secrets.token_hex(4)}"
+        admin = make_conninfo(postgres, dbname=name)
+        with psycopg.connect(postgres, autocommit=True) as server:
+            source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(migrated)) if migrated else sql.SQL("")
+            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + source)
+        if migrated is None:
+            migrate(admin, role_passwords)
+        stores = [
+            Database(make_conninfo(postgres, dbname=name, user=f"hefa_{role}", password=role_passwords[f"hefa_{role}"]))
+            for role in ("owner", "api")
+        ]
+        made.append((name, stores))
+        plant_model.load(stores[0], plant)
+        stores[0].close()
+        return Site(admin, stores[1])
+
+    yield make
+    with psycopg.connect(postgres, autocommit=True) as server:
+        for name, stores in made:
+            stores[1].close()
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def site(new_site: Callable[[], Site]) -> Site:
+    """One database for a module's tests; what one test writes, the next one sees."""
+    return new_site()
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Iterator[TestClient]:
+    """The API on `site`, asked with an admin's key."""
+    with site.client() as client:
+        yield client
