@@ -1,0 +1,5 @@
+"""`python -m hefa_apps` is `hefa-apps`."""
+
+from hefa_apps.cli import main
+
+main()

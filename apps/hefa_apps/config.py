@@ -1,0 +1,47 @@
+"""Settings of the portal: `HEFA_*` variables and the files of the secrets directory. Reading them connects nowhere."""
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Command line options of `hefa-apps serve` win over the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="HEFA_", extra="ignore")
+
+    api_url: str = Field("http://127.0.0.1:8000", description="Base URL of the platform's REST API, without /v1.")
+    portal_host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the portal to the network.")
+    portal_port: int = Field(8080, description="Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    simulated: bool = Field(
+        True, description='Print "SIMULATED DATA" on every page. Turn it off only when real gateways feed the platform.'
+    )
+    secrets_dir: Path | None = Field(None, description="Directory with the file `session_key`.")
+    session_key: SecretStr | None = Field(
+        None, description="Secret that seals the session cookies; wins over the file. Changing it signs everybody out."
+    )
+    session_hours: float = Field(
+        24 * 7, description="How long a sign-in lasts. Short on shared desks, long on a wall.", gt=0, le=24 * 366
+    )
+    forwarded_allow_ips: str = Field(
+        "127.0.0.1",
+        description="Proxies whose X-Forwarded-* headers are believed: they decide whether cookies are Secure.",
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    def sealing_key(self) -> tuple[bytes, bool]:
+        """Return the 32-byte url-safe key for session cookies, and whether it outlives this process.
+
+        Any text serves as the secret: it is hashed to the size the cipher wants. Without one, a random key is made
+        and everybody signs in again after a restart; there is no built-in default that two sites could share.
+        """
+        text = self.session_key.get_secret_value() if self.session_key else ""
+        if not text and self.secrets_dir is not None:
+            file = self.secrets_dir / "session_key"
+            text = file.read_text("utf-8").strip() if file.is_file() else ""
+        seed = text.encode() if text else os.urandom(32)
+        return base64.urlsafe_b64encode(hashlib.sha256(b"hefa portal session\0" + seed).digest()), bool(text)

@@ -1,0 +1,283 @@
+"""Pages of the live wall, the JSON behind them, and the stream that keeps them moving."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, cast
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from hefa_apps.client import Caller, Catalogue, Latest, Missing, Node, Platform, SeriesAnswer, Stream, Tag
+from hefa_apps.live.model import STRANGERS, Point, flows, points, search, summary, telling
+from hefa_apps.page import App, hues, pages, places, starting
+from hefa_apps.session import Asking, key_of
+
+router = APIRouter(tags=["live"])
+APP = App("live", router)
+
+ON_WALL = 8  # tags of an area that the wall shows
+CARRIERS = ("electricity", "water", "gas", "steam", "air")
+
+Span = Literal["1h", "24h", "7d"]
+_SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
+_MOST_POINTS = 700
+
+
+@router.get("/live", include_in_schema=False)
+def wall(request: Request, asking: Asking) -> Response:
+    catalogue = asking.catalogue()
+    shown = _wall(asking, catalogue)
+    return pages(request).render(
+        request,
+        "live/wall.html",
+        root=catalogue.root,
+        names=places(catalogue),
+        hues=hues(catalogue),
+        starting=not shown["heard"] and starting(request),
+        **shown,
+    )
+
+
+@router.get("/live/areas/{area}", include_in_schema=False)
+def area_page(request: Request, asking: Asking, area: str) -> Response:
+    catalogue = asking.catalogue()
+    found = _area(asking, catalogue, area)
+    lines: dict[str, dict[str, list[Point]]] = {}
+    for point in found:
+        lines.setdefault(point.tag.line or "", {}).setdefault(point.tag.equipment or "", []).append(point)
+    return pages(request).render(
+        request,
+        "live/area.html",
+        root=catalogue.root,
+        area=area,
+        node=_node(catalogue, area),
+        names=places(catalogue),
+        hue=hues(catalogue).get(area, 0),
+        hues=hues(catalogue),
+        lines=lines,
+        summary=summary(found),
+        starting=not any(p.reading for p in found) and starting(request),
+    )
+
+
+@router.get("/live/tags/{tag:path}", include_in_schema=False)
+def tag_page(request: Request, asking: Asking, tag: str, span: Span = "1h") -> Response:
+    catalogue = asking.catalogue()
+    about = asking.tag(tag)
+    newest = asking.latest(tags=[tag])
+    point = points([about], {r.tag: r for r in newest})[0]
+    children = [t for t in catalogue.tags.values() if t.meter and t.meter.parent == tag]
+    beside = [t for t in catalogue.tags.values() if t.equipment and t.equipment == about.equipment and t.tag != tag]
+    return pages(request).render(
+        request,
+        "live/tag.html",
+        root=catalogue.root,
+        point=point,
+        tag=about,
+        span=span,
+        spans=tuple(_SPANS),
+        names=places(catalogue),
+        hue=hues(catalogue).get(about.area or "", 0),
+        children=children,
+        beside=beside,
+        starting=point.reading is None and starting(request),
+    )
+
+
+@router.get("/live/search", include_in_schema=False)
+def search_page(request: Request, asking: Asking, q: str = "") -> Response:
+    catalogue = asking.catalogue()
+    names = places(catalogue)
+    found = search(catalogue.tags.values(), names, q, 100)
+    newest = {r.tag: r for r in asking.latest(tags=[t.tag for t in found])} if found else {}
+    return pages(request).render(
+        request,
+        "live/search.html",
+        root=catalogue.root,
+        q=q,
+        names=names,
+        found=points(found, newest),
+        hues=hues(catalogue),
+    )
+
+
+@router.get("/api/live/overview", summary="The wall: areas, what tells most of them, gateways, freshness")
+def overview(asking: Asking) -> dict[str, Any]:
+    """Counts of each area and the readings that the wall shows of it; refreshed by pages each ten seconds."""
+    catalogue = asking.catalogue()
+    shown = _wall(asking, catalogue)
+    return {
+        "areas": [
+            {
+                "area": area.path,
+                "description": area.description,
+                "summary": shown["summaries"][area.path],
+                "tags": [_plain(p) for p in shown["points"][area.path]],
+            }
+            for area in shown["areas"]
+        ],
+        "edges": shown["edges"],
+        "freshness": shown["pipeline"].freshness,
+        "identity_holds": shown["pipeline"].identity_holds,
+    }
+
+
+@router.get("/api/live/areas/{area}", summary="Every tag of an area with its newest reading")
+def area_json(asking: Asking, area: str) -> dict[str, Any]:
+    """`unassigned` stands for the tags that a gateway sent and the plant model does not know."""
+    return {"area": area, "items": [_plain(p) for p in _area(asking, asking.catalogue(), area)]}
+
+
+@router.get("/api/live/search", summary="Find tags by words of their name, description or unit")
+def search_json(asking: Asking, q: str, limit: Annotated[int, Query(ge=1, le=200)] = 12) -> dict[str, Any]:
+    """Best first; every word must be found."""
+    catalogue = asking.catalogue()
+    names = places(catalogue)
+    found = search(catalogue.tags.values(), names, q, limit)
+    return {
+        "items": [
+            {
+                "tag": t.tag,
+                "description": t.description,
+                "equipment": t.equipment,
+                "name": names.get(t.equipment or "", ""),
+                "area": t.area,
+                "unit": t.unit,
+            }
+            for t in found
+        ]
+    }
+
+
+@router.get("/api/live/tags/{tag:path}", summary="A tag, its facts and its newest reading")
+def tag_json(asking: Asking, tag: str) -> dict[str, Any]:
+    """`standing` is the worst thing to say about it: hh, ll, h, l, bad, silent, stale, uncertain or ok."""
+    about = asking.tag(tag)
+    point = points([about], {r.tag: r for r in asking.latest(tags=[tag])})[0]
+    return asdict(about) | _plain(point)
+
+
+@router.get("/api/live/series", summary="Trends of some tags over the last hour, day or week", response_model=None)
+def series(
+    asking: Asking,
+    tag: Annotated[list[str], Query(min_length=1, max_length=200)],
+    span: Span = "1h",
+    step: str = "auto",
+) -> dict[str, Any]:
+    """Times in µs since the epoch; `min` and `max` are those of each step; None where nothing is known."""
+    now = datetime.now(UTC)
+    answer = asking.series(tag, now - _SPANS[span], now, step, max_points=_MOST_POINTS if step == "auto" else None)
+    return _series(answer)
+
+
+@router.get("/api/live/stream", summary="Newest readings as they come (server-sent events)", response_model=None)
+async def stream(
+    request: Request,
+    tag: Annotated[list[str] | None, Query(description="only these")] = None,
+    area: Annotated[str | None, Query(description="only this area")] = None,
+    core: Annotated[bool | None, Query(description="only tags of the core set")] = None,
+) -> Response:
+    """Events `latest` with `{"items":[…]}` about each second; only what changed."""
+    platform = cast(Platform, request.app.state.platform)
+    flag = None if core is None else str(core).lower()
+    opened = await platform.stream(key_of(request), {"tag": tag or (), "area": area, "core": flag})
+    return StreamingResponse(
+        _relay(opened, request.app.state.closing),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _relay(opened: Stream, closing: asyncio.Event) -> AsyncIterator[bytes]:
+    """Pass the platform's events on until either side ends, or the portal is told to stop."""
+    chunks = opened.chunks()
+    stop = asyncio.ensure_future(closing.wait())
+    waiting: asyncio.Future[bytes | None] | None = None
+    try:
+        yield b"retry: 2000\n\n"
+        while True:
+            waiting = asyncio.ensure_future(anext(chunks, None))
+            await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
+            chunk = waiting.result() if waiting.done() else None
+            if chunk is None:
+                return
+            yield chunk
+    finally:
+        stop.cancel()
+        if waiting is not None:
+            waiting.cancel()
+        await opened.close()
+
+
+def _wall(asking: Caller, catalogue: Catalogue) -> dict[str, Any]:
+    latest = {r.tag: r for r in asking.latest()}
+    areas = catalogue.root.below("area")
+    by_area: dict[str, list[Tag]] = {area.path: [] for area in areas}
+    strangers: list[Tag] = []
+    for tag in catalogue.tags.values():
+        if tag.area in by_area:
+            by_area[tag.area].append(tag)
+        elif not tag.assigned:
+            strangers.append(tag)
+    joined = {area: points(tags, latest) for area, tags in by_area.items()}
+    edges = asking.edges()
+    return {
+        "areas": areas,
+        "summaries": {area: summary(found) for area, found in joined.items()},
+        "points": {area: telling(found, ON_WALL) for area, found in joined.items()},
+        "flows": [
+            (flow, points([flow.rate], latest)[0] if flow.rate else None) for flow in flows(catalogue.tags, CARRIERS)
+        ],
+        "strangers": points(strangers, latest),
+        "edges": edges,
+        "pipeline": asking.pipeline(),
+        "heard": len(latest),
+    }
+
+
+def _area(asking: Caller, catalogue: Catalogue, area: str) -> list[Point]:
+    if area == STRANGERS:
+        tags = [t for t in catalogue.tags.values() if not t.assigned]
+        newest = asking.latest(assigned=False)
+    else:
+        _node(catalogue, area)
+        tags = [t for t in catalogue.tags.values() if t.area == area]
+        newest = asking.latest(area=area)
+    return points(tags, {r.tag: r for r in newest})
+
+
+def _node(catalogue: Catalogue, area: str) -> Node | None:
+    """Return the area; None for the strangers, who have no place. Raises `Missing`."""
+    if area == STRANGERS:
+        return None
+    for node in catalogue.root.below("area"):
+        if node.path == area:
+            return node
+    known = ", ".join(n.path for n in catalogue.root.below("area"))
+    raise Missing(404, "no such area", f"there is no area {area}; the areas are {known}")
+
+
+def _plain(point: Point) -> dict[str, Any]:
+    reading: Latest | None = point.reading
+    return {
+        "tag": point.tag.tag,
+        "description": point.tag.description,
+        "equipment": point.tag.equipment,
+        "unit": point.tag.unit,
+        "kind": point.tag.kind,
+        "standing": point.standing,
+        "ts": reading.ts if reading else None,
+        "value": reading.value if reading else None,
+        "state": reading.state if reading else None,
+        "quality": reading.quality if reading else None,
+        "stale": reading.stale if reading else None,
+        "age_s": reading.age_s if reading else None,
+    }
+
+
+def _series(answer: SeriesAnswer) -> dict[str, Any]:
+    body = asdict(answer)
+    body["from"] = body.pop("from_")
+    return body

@@ -1,0 +1,58 @@
+"""The page of the material app, and the same as JSON and CSV."""
+
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from markupsafe import Markup
+from starlette.responses import Response, StreamingResponse
+
+from hefa_apps.material.model import MATERIALS, mass, per_day, specific, subscript
+from hefa_apps.page import App, Pages, pages
+from hefa_apps.report import Asked, Field, document, fields, report, table
+from hefa_apps.session import Asking
+
+FIELD = Field("material", MATERIALS)
+
+router = APIRouter(tags=["material"])
+APP = App("material", router)
+
+
+@router.get("/material", include_in_schema=False)
+def page(request: Request, asking: Asking, question: Asked, material: str = "") -> Response:
+    catalogue = asking.catalogue()
+    shown = fields(request, asking, catalogue, FIELD, question, material)
+    found = shown["report"]
+    shown_on = pages(request)
+    return shown_on.render(
+        request,
+        "material/material.html",
+        root=catalogue.root,
+        mass=mass,
+        per_day=per_day,
+        specific=specific(found.tiles) if found else {},
+        named=partial(_named, shown_on),
+        **shown,
+    )
+
+
+@router.get("/api/material/use", summary="Use of the materials over a period, one of them in detail")
+def use(asking: Asking, question: Asked, material: str = "") -> dict[str, Any] | None:
+    """Reagents and products in kg of pure substance: totals, the period before, shares by area, line or meter, bars."""
+    catalogue = asking.catalogue()
+    found = report(asking, catalogue, FIELD, question.period(catalogue), question.by, material)
+    return document(found) if found else None
+
+
+@router.get("/api/material/use.csv", summary="The same rows as CSV", response_class=StreamingResponse)
+def use_csv(asking: Asking, question: Asked, material: str = "") -> Response:
+    """A row per key and step, with measured, estimated and unknown parts and coverage."""
+    catalogue = asking.catalogue()
+    found = report(asking, catalogue, FIELD, question.period(catalogue), question.by, material)
+    return table(found, "material")
+
+
+def _named(shown: Pages, material: str) -> Markup:
+    """Write a formula with its indices set low."""
+    parts = subscript(shown.words.get(f"subject.{material}", material))
+    return Markup("").join(Markup("<sub>{}</sub>").format(part) if low else part for part, low in parts)

@@ -1,0 +1,157 @@
+"""The shell that every page stands in, and how figures get into templates.
+
+Hides Jinja, the versions of static files and the site's time zone. A page is a template that extends
+`templates/shell.html` and gets: `t` (words), the filters of `figures`, `here` (app, site, theme, session) and what
+its view passes. Templates escape everything; there is no inline script or style anywhere.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Request
+from fastapi.encoders import jsonable_encoder
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from starlette.responses import HTMLResponse
+
+from hefa_apps import figures
+from hefa_apps.client import Catalogue, Platform, Root, Tag
+from hefa_apps.session import COOKIE, Sessions
+from hefa_apps.words import Words
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+THEME = "hefa_theme"  # cookie: light, dark; anything else follows the system
+
+
+@dataclass(frozen=True)
+class App:
+    """One app of the portal: its pages under /<name>, its JSON under /api/<name>. Its title is the word `app.<name>`."""
+
+    name: str
+    router: APIRouter
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where the reader is: what the shell shows besides the page itself."""
+
+    app: str
+    apps: tuple[str, ...]
+    site: str
+    zone: ZoneInfo
+    now: datetime
+    theme: str
+    simulated: bool
+    signed_in: bool
+    csrf: str
+    language: str
+
+
+class Pages:
+    """Renders pages. One per process; knows the apps for the navigation."""
+
+    def __init__(self, apps: tuple[str, ...], *, simulated: bool, words: Words) -> None:
+        self._apps, self._simulated, self.words = apps, simulated, words
+        self._jinja = Environment(
+            loader=FileSystemLoader(HERE),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._jinja.globals.update(t=words, static=static, word=words.get, places_of=places_of)
+        self._jinja.filters.update(
+            unit=figures.unit,
+            number=figures.number,
+            quantity=figures.quantity,
+            percent=figures.percent,
+            change=figures.change,
+            json=data_block,
+            slug=slug,
+        )
+
+    def render(
+        self, request: Request, template: str, *, root: Root | None = None, status: int = 200, **fields: Any
+    ) -> HTMLResponse:
+        """Return the page. Without `root` (nobody signed in, platform away) times are UTC and the site has no name."""
+        sessions = cast(Sessions, request.app.state.sessions)
+        session = sessions.open(request.cookies.get(COOKIE))
+        zone = root.zone if root else ZoneInfo("UTC")
+        here = Here(
+            app=template.partition("/")[0],
+            apps=self._apps,
+            site=(root.site if root else ""),
+            zone=zone,
+            now=datetime.now(UTC),
+            theme=request.cookies.get(THEME, ""),
+            simulated=self._simulated,
+            signed_in=session is not None,
+            csrf=sessions.csrf(session.nonce) if session else "",
+            language=self.words.language,
+        )
+        script = {"words": self.words.below("js."), "zone": str(zone), "language": here.language}
+
+        def when(moment: datetime, *, seconds: bool = False) -> Markup:
+            text = figures.clock(moment, zone, seconds=seconds)
+            return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), text)
+
+        def age(seconds: float | None) -> str:
+            word, n = figures.age(seconds)
+            return self.words(word, n=n)
+
+        html = self._jinja.get_template(template).render(here=here, script=script, when=when, age=age, **fields)
+        return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
+
+
+def pages(request: Request) -> Pages:
+    """Return the renderer of the running portal."""
+    return cast(Pages, request.app.state.pages)
+
+
+def starting(request: Request) -> bool:
+    """Say whether the platform itself says that it is not ready: why a page may have nothing to show."""
+    return not cast(Platform, request.app.state.platform).ready().ready
+
+
+@cache
+def static(path: str) -> str:
+    """Return the URL of a static file; it changes with the content, so browsers may keep it for ever."""
+    digest = hashlib.sha256((STATIC / path).read_bytes()).hexdigest()[:12]
+    return f"/static/{path}?v={digest}"
+
+
+def data_block(value: Any) -> Markup:
+    """Return JSON that is safe inside `<script type="application/json">`: data, which the CSP lets stand."""
+    text = json.dumps(jsonable_encoder(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))  # noqa: S704 - escaped
+
+
+def slug(text: str) -> str:
+    """Return text as a CSS class or id."""
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in text.lower())
+
+
+def places_of(tag: Tag) -> int:
+    """Return the decimals that a tag's values are shown with."""
+    return figures.decimals(tag.low, tag.high)
+
+
+def hues(catalogue: Catalogue) -> Mapping[str, int]:
+    """Give each area its colour, 1–8, by its place in the plant model: the same on every page and in every chart."""
+    return {area.path: i % 8 + 1 for i, area in enumerate(catalogue.root.below("area"))}
+
+
+def places(catalogue: Catalogue) -> Mapping[str, str]:
+    """Return the description of each place by its path."""
+    found: dict[str, str] = {}
+    for level in ("site", "area", "line", "unit"):
+        found |= {node.path: node.description or node.name for node in catalogue.root.below(level)}
+    return found

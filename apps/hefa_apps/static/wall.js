@@ -1,0 +1,64 @@
+// The live wall: values by stream, sparklines of the last hour, counts of the areas each ten seconds.
+
+import { age, number, word } from "./figures.js";
+import { collect, onReading, watch } from "./live.js";
+import { Spark } from "./spark.js";
+
+const tags = collect();
+const sparks = new Map();
+for (const svg of document.querySelectorAll("[data-spark]")) {
+  const { tag, kind } = svg.closest("[data-tag]").dataset;
+  if (kind !== "counter") sparks.set(tag, new Spark(svg));
+}
+
+async function history() {
+  const names = [...sparks.keys()];
+  for (let i = 0; i < names.length; i += 150) {
+    const query = names.slice(i, i + 150).map((tag) => `tag=${encodeURIComponent(tag)}`).join("&");
+    const answer = await fetch(`/api/live/series?span=1h&step=1m&${query}`);
+    if (!answer.ok) return;
+    for (const series of (await answer.json()).series) sparks.get(series.tag)?.fill(series.ts, series.value);
+  }
+}
+
+function set(row, cell, text) {
+  const element = row.querySelector(`[data-cell="${cell}"]`);
+  if (element && element.textContent !== text) element.textContent = text;
+  return element;
+}
+
+async function counts() {
+  if (document.visibilityState !== "visible") return;
+  const answer = await fetch("/api/live/overview");
+  if (!answer.ok) return;
+  const { areas, edges, freshness } = await answer.json();
+  for (const { area, summary } of areas) {
+    const card = document.querySelector(`article[data-area="${CSS.escape(area)}"]`);
+    if (!card) continue;
+    const sum = (name) => card.querySelector(`[data-sum="${name}"]`);
+    sum("alarming").textContent = word("alarming", { n: summary.alarming });
+    sum("alarming").hidden = !summary.alarming;
+    sum("fresh").textContent = word("fresh", summary);
+    sum("states").textContent = summary.states.slice(0, 3).map(([state, n]) => `${n} ${state}`).join(" · ");
+  }
+  for (const edge of edges) {
+    const row = document.querySelector(`tr[data-edge="${CSS.escape(edge.edge)}"]`);
+    if (!row) return location.reload(); // a gateway that was not there: it brings tags of its own
+    const state = edge.online === null ? "unknown" : edge.online ? "on" : "off";
+    const dot = set(row, "online", word(state));
+    dot.className = `dot ${state}`;
+    set(row, "seen", edge.age_s === null ? word("age_never") : age(edge.age_s));
+    for (const name of ["tags", "received", "stored", "duplicate", "quarantined"]) set(row, name, number(edge[name], 0));
+  }
+  for (const [name, value] of Object.entries(freshness)) {
+    const element = document.querySelector(`[data-freshness="${name}"]`);
+    if (element) element.textContent = value === null ? "–" : `${number(value, 0)}\u202fms`;
+  }
+}
+
+onReading(({ tag, ts, value, quality }) => sparks.get(tag)?.push(ts, quality < 64 ? null : value));
+watch(tags);
+history();
+setInterval(history, 300_000);
+setInterval(counts, 10_000);
+setInterval(() => sparks.forEach((spark) => spark.draw()), 5000);
