@@ -1,7 +1,9 @@
 """`hefa-platform`: the platform's commands. Parses, builds, calls; what it calls knows nothing of the command line."""
 
 import logging
+import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +22,15 @@ logger = logging.getLogger(__name__)
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 _T = TypeVar("_T")
 
+API_CONNECTIONS = 12  # fewer than the threads of the server: a query that waits for one is told so, not queued for ever
+
 DsnOption = Annotated[str | None, typer.Option("--dsn", help="PostgreSQL DSN of this command's role.", metavar="DSN")]
 SecretsOption = Annotated[
     Path | None, typer.Option("--secrets", help="Directory written by `hefa-platform secrets`.", metavar="DIR")
+]
+WorkerOption = Annotated[
+    str | None,
+    typer.Option("--worker", envvar="HEFA_WORKER", help="Name of this process among its like.", metavar="NAME"),
 ]
 SeedsOption = Annotated[Path | None, typer.Option("--seeds", help="Directory of the plant model.", metavar="DIR")]
 
@@ -89,6 +97,96 @@ def load_plant(dsn: DsnOption = None, secrets_dir: SecretsOption = None, seeds: 
         typer.echo(f"{done.tags} tags, unchanged")
 
 
+@app.command()
+def ingest(
+    dsn: DsnOption = None,
+    mqtt_url: Annotated[str | None, typer.Option(help="mqtt://user:password@host:port", metavar="URL")] = None,
+    secrets_dir: SecretsOption = None,
+    worker: WorkerOption = None,
+) -> None:
+    """Take what gateways send: MQTT in, database, acks out."""
+    from hefa_platform.ingest import Limits, Worker
+    from hefa_platform.store.intake import Intake
+
+    settings = _settings(dsn=dsn, mqtt_url=mqtt_url, secrets_dir=secrets_dir)
+    name = worker or _worker_name("ingest")
+    url = _need(lambda: settings.ingest_mqtt_url)
+    limits = Limits(
+        settings.receive_maximum, settings.group_messages, settings.group_readings, settings.session_expiry_s
+    )
+    with _stopping() as stop, _database(settings, "ingest", "hefa-ingest", max_size=2) as database:
+        intake = Intake(
+            database,
+            name,
+            raw_retention_days=settings.raw_retention_days,
+            tag_quota_per_hour=settings.tag_quota_per_hour,
+            edge_limit=settings.edge_limit,
+        )
+        process = Worker(database, intake, url, name, limits)
+        stop.then(process.stop)
+        process.run()
+
+
+@app.command()
+def maintain(dsn: DsnOption = None, secrets_dir: SecretsOption = None, worker: WorkerOption = None) -> None:
+    """Keep rollups, partitions and retention. One works at a time, others wait to take over."""
+    from hefa_platform.maintain import Keeper
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
+    with _stopping() as stop, _database(settings, "jobs", "hefa-maintain", max_size=2) as database:
+        keeper = Keeper(database, worker or _worker_name("maintain"), raw_retention_days=settings.raw_retention_days)
+        stop.then(keeper.stop)
+        keeper.run()
+
+
+@app.command()
+def serve(
+    dsn: DsnOption = None,
+    secrets_dir: SecretsOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+) -> None:
+    """Serve the REST API."""
+    from hefa_platform.api import create_app
+    from hefa_platform.api import serve as listen
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir, api_host=host, api_port=port)
+    timeout = settings.statement_timeout_ms
+    with _database(settings, "api", "hefa-api", statement_timeout_ms=timeout, max_size=API_CONNECTIONS) as database:
+        listen(create_app(database), settings.api_host, settings.api_port)
+
+
+@app.command()
+def check(
+    what: Annotated[str, typer.Argument(help="database, ingest or maintain")],
+    dsn: DsnOption = None,
+    secrets_dir: SecretsOption = None,
+    worker: WorkerOption = None,
+) -> None:
+    """Exit with 0 when it works, else 1 and the reason: for the health checks of containers."""
+    from hefa_platform.store.health import Unhealthy, check_schema, check_worker
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
+    roles: dict[str, Role] = {"database": "api", "ingest": "ingest", "maintain": "jobs"}
+    if what not in roles:
+        _fail(f"{what!r} is none of {', '.join(roles)}")
+    with _database(settings, roles[what], "hefa-check", max_size=1, patience_s=3.0) as database:
+        try:
+            if what == "database":
+                check_schema(database)
+            else:
+                check_worker(database, what, worker or _worker_name(what))
+        except (Unavailable, Unhealthy) as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+
+
+def _worker_name(task: str) -> str:
+    """A name of its own for each host, in the form that topics allow."""
+    host = re.sub("[^a-z0-9_-]", "-", socket.gethostname().lower())
+    return f"{task}-{host}"[:63]
+
+
 def _plant(settings: Settings) -> plant_model.Plant:
     try:
         return plant_model.load(_need(lambda: read_seeds(settings.seeds)))
@@ -117,15 +215,35 @@ def _database(settings: Settings, role: Role, application: str, **more: Any) -> 
     return Database(_need(lambda: settings.dsn_of(role)), application=application, **more)
 
 
+class _Stop(threading.Event):
+    """Set by the first SIGTERM or Ctrl-C."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._actions: list[Callable[[], None]] = []
+
+    def then(self, action: Callable[[], None]) -> None:
+        """Call `action` when it is set, or now if it is."""
+        self._actions.append(action)
+        if self.is_set():
+            action()
+
+    def now(self) -> None:
+        self.set()
+        for action in self._actions:
+            action()
+
+
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set, so that the block can end in order; a second signal ends it at once."""
-    stop = threading.Event()
+def _stopping() -> Iterator[_Stop]:
+    """While the block runs, signals ask it to end in order; a second one ends it at once."""
+    stop = _Stop()
 
     def ask(number: int, frame: object) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
-        stop.set()
+        # In a thread: a signal handler may interrupt the very code whose lock the action needs.
+        threading.Thread(target=stop.now, name="stop").start()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

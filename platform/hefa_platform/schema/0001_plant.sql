@@ -37,7 +37,7 @@ CREATE TABLE equipment (
 CREATE TABLE tag (
   tag_id      integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   name        text NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 128),
-  edge_id     integer REFERENCES edge,          -- the one gateway that may write it; null until it first reports
+  edge_id     integer REFERENCES edge,          -- the one gateway that may write it; null = none
   site        text NOT NULL DEFAULT '',
   equipment   text REFERENCES equipment,        -- null = unassigned
   description text NOT NULL DEFAULT '',
@@ -82,4 +82,3 @@ CREATE TABLE meter (
 GRANT SELECT ON instance, edge, equipment, tag, meter TO hefa_ingest, hefa_jobs, hefa_api, hefa_read;
 GRANT INSERT, UPDATE ON edge TO hefa_ingest;
 GRANT INSERT ON tag TO hefa_ingest;
-GRANT UPDATE (edge_id) ON tag TO hefa_ingest;

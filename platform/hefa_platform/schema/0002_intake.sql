@@ -51,6 +51,8 @@ BEGIN
       IF to_regclass(part) IS NULL THEN
         EXECUTE format('CREATE TABLE %I PARTITION OF reading FOR VALUES FROM (%L) TO (%L)', part,
                        d::timestamp AT TIME ZONE 'UTC', (d + 1)::timestamp AT TIME ZONE 'UTC');
+        -- Without this right the server does not say which key was there already.
+        EXECUTE format('GRANT SELECT ON %I TO hefa_ingest', part);
         made := made + 1;
       END IF;
     END IF;
@@ -127,6 +129,16 @@ CREATE TABLE freshness (
   PRIMARY KEY (slot, worker, bucket)
 );
 
+-- Signs of life of ingest and maintain, for health checks and the pipeline page.
+CREATE TABLE worker (
+  task        text NOT NULL CHECK (task IN ('ingest','maintain')),
+  name        text NOT NULL,
+  ready       boolean NOT NULL,
+  detail      text NOT NULL DEFAULT '',
+  seen_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (task, name)
+);
+
 CREATE TABLE event (
   event_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   edge_id     integer NOT NULL REFERENCES edge,
@@ -143,9 +155,10 @@ CREATE TABLE event (
 CREATE INDEX event_ts ON event (ts DESC, event_id DESC);
 
 GRANT SELECT ON ledger, gap, reading, reading_conflict, quarantine, latest, intake_counter, undecodable_counter,
-  freshness, event TO hefa_ingest, hefa_jobs, hefa_api;
+  freshness, worker, event TO hefa_ingest, hefa_jobs, hefa_api;
 GRANT SELECT ON reading, latest, event TO hefa_read;
 GRANT INSERT ON ledger, gap, reading, reading_conflict, quarantine, event TO hefa_ingest;
 GRANT INSERT, UPDATE ON latest, intake_counter, undecodable_counter, freshness TO hefa_ingest;
 GRANT EXECUTE ON FUNCTION ensure_partitions(date[]) TO hefa_ingest, hefa_jobs;
+GRANT INSERT, UPDATE, DELETE ON worker TO hefa_ingest, hefa_jobs;
 GRANT DELETE ON freshness TO hefa_jobs;

@@ -56,7 +56,7 @@ CREATE INDEX rollup_dirty_from ON rollup_dirty (from_ts);
 CREATE FUNCTION register_step(before double precision, after double precision, seconds double precision,
                               modulus double precision, max_rate double precision, resolution double precision,
                               OUT amount double precision, OUT is_reset boolean, OUT possible double precision)
-LANGUAGE sql IMMUTABLE AS $$
+RETURNS SETOF record LANGUAGE sql IMMUTABLE ROWS 1 AS $$
   SELECT CASE WHEN after >= before THEN after - before
               WHEN rolled THEN after - before + modulus
               ELSE greatest(after, 0) END,

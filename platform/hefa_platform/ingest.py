@@ -1,0 +1,261 @@
+"""One ingest worker: MQTT in, one transaction at a time, acks out after COMMIT.
+
+The network thread decodes and queues; one writer thread takes what waits while the last commit runs, stores it, answers
+each gateway, and only then lets the broker forget. A database that is away is waited for, for ever and unacknowledged:
+the worker says `accepting: false`, and gateways hold on to what they have. Nothing is lost that was not answered.
+"""
+
+import hashlib
+import logging
+import random
+import secrets
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from hefa_contract import receipt, topics
+from hefa_contract.envelope import decode, parse_correlation
+from hefa_contract.rejection import Rejected
+from hefa_platform.mqtt import Inbound, Session
+from hefa_platform.store.arrival import Arrival, Outcome
+from hefa_platform.store.database import Database, SchemaMissing, Unavailable
+from hefa_platform.store.intake import Intake
+from hefa_platform.store.migrations import require_current
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 3.0  # how long storing may fail before gateways are told to wait
+RETRY_S = (0.1, 3.0)  # delay before trying again: first, longest
+ALIVE_S = 5.0  # between two signs of life
+REJECTIONS = 1000  # in one ack
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker holds at most. `receive_maximum` bounds what waits in memory, unacknowledged."""
+
+    receive_maximum: int = 200
+    group_messages: int = 100
+    group_readings: int = 20_000
+    session_expiry_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A queued message: what came, and either its arrival for the store or a gateway's status."""
+
+    inbound: Inbound
+    arrival: Arrival | None
+    status: tuple[str, bool] | None = None
+
+
+class Worker:
+    """Runs until stopped. `name` must be its own among all workers: counters and the retained state carry it."""
+
+    def __init__(self, database: Database, intake: Intake, url: str, name: str, limits: Limits) -> None:
+        self._database, self._intake, self._url, self._name, self._limits = database, intake, url, name, limits
+        self._state_topic = topics.ingest_state(name)
+        self._queue: deque[_Waiting] = deque()
+        self._queued = threading.Condition()
+        self._stop = threading.Event()
+        self._accepting = False
+        self._told: tuple[bool, str] | None = None
+        self._said = ""
+        self._session: Session | None = None
+
+    def run(self) -> None:
+        """Wait for the database, then for the broker, and work until `stop`. Raises what is a bug."""
+        if not self._wait_for_schema():
+            return
+        # A clean session gets a name of its own each time: two processes by mistake of one name do not fight over it.
+        own = self._name if self._limits.session_expiry_s else f"{self._name}-{secrets.token_hex(4)}"
+        self._session = Session(
+            self._url,
+            own,
+            [topics.SHARED_DATA, topics.SHARED_EVENT, topics.STATUS_FILTER],
+            self._receive,
+            will=(self._state_topic, self._state(False)),
+            receive_maximum=self._limits.receive_maximum,
+            session_expiry_s=self._limits.session_expiry_s,
+            connected=self._forget_older,
+        )
+        self._accepting = True
+        self._session.start()
+        try:
+            self._work(self._session)
+        finally:
+            self._accepting = False
+            self._session.stop((self._state_topic, self._state(False)))
+            # Where the database is away, the health check finds out by the age of the last sign.
+            with suppress(Unavailable):
+                self._intake.alive(False, "stopped")
+            logger.info("stopped worker=%s", self._name)
+
+    def stop(self) -> None:
+        """Ask the worker to end: what is being stored is finished and answered, the rest comes again."""
+        self._stop.set()
+        with self._queued:
+            self._queued.notify_all()
+
+    # --- network thread ---
+
+    def _receive(self, inbound: Inbound) -> None:
+        waiting = _read(inbound)
+        with self._queued:
+            self._queue.append(waiting)
+            self._queued.notify()
+
+    def _forget_older(self) -> None:
+        """On a new connection the broker sends again what was not acknowledged: the queue must not hold it twice."""
+        with self._queued:
+            self._queue.clear()
+            self._told = None
+            self._queued.notify()
+
+    # --- writer thread ---
+
+    def _wait_for_schema(self) -> bool:
+        def attempt() -> None:
+            with self._database.connection() as connection:
+                require_current(connection)
+            self._intake.alive(True)
+            logger.info("ready worker=%s engine=%r", self._name, self._database.engine.version)
+
+        return self._insist(attempt, lambda: None)
+
+    def _work(self, session: Session) -> None:
+        next_sign = 0.0
+        while not self._stop.is_set():
+            if session.up and self._told != (self._accepting, self._intake.incarnation):
+                self._tell()
+            if time.monotonic() >= next_sign:
+                next_sign = time.monotonic() + ALIVE_S
+                detail = "" if session.up else "waiting for the broker"
+                if not self._insist(lambda d=detail: self._intake.alive(session.up, d), self._refuse):  # type: ignore[misc]
+                    return
+            group = self._take(timeout_s=0.5)
+            if group:
+                self._store(session, group)
+
+    def _take(self, timeout_s: float) -> list[_Waiting]:
+        """What waits now, up to the limits of a group; no lingering for more."""
+        with self._queued:
+            if not self._queue:
+                self._queued.wait(timeout_s)
+            group: list[_Waiting] = []
+            readings = 0
+            while self._queue and len(group) < self._limits.group_messages:
+                arrival = self._queue[0].arrival
+                readings += arrival.readings if arrival else 0
+                if group and readings > self._limits.group_readings:
+                    break
+                group.append(self._queue.popleft())
+            return group
+
+    def _store(self, session: Session, group: Sequence[_Waiting]) -> None:
+        arrivals = [w.arrival for w in group if w.arrival is not None]
+        online = dict(w.status for w in group if w.status is not None)
+        outcomes: list[Outcome] = []
+
+        def attempt() -> None:
+            if online:
+                self._intake.status(online)
+            if arrivals:
+                outcomes[:] = self._intake.store(arrivals)
+
+        if not self._insist(attempt, self._refuse):
+            return  # Unanswered: gateway and broker send it again, to whoever is there then.
+        inbound = [w.inbound for w in group if w.arrival is not None]
+        _answer(session, arrivals, inbound, outcomes)
+        session.finish(w.inbound for w in group)
+
+    def _insist(self, attempt: Callable[[], None], tired: Callable[[], None]) -> bool:
+        """Attempt until it succeeds; False when stopped before. `tired` is called once patience is at its end."""
+        delay, since = RETRY_S[0], time.monotonic()
+        while True:
+            try:
+                attempt()
+            except Unavailable as error:
+                self._complain(error)
+                if time.monotonic() - since > PATIENCE_S or isinstance(error, SchemaMissing):
+                    tired()
+            else:
+                if self._said:
+                    self._said = ""
+                    logger.info("the database is back worker=%s", self._name)
+                if self._session is not None:
+                    self._accepting = True
+                return True
+            if self._stop.wait(delay * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter, not a secret
+                return False
+            delay = min(delay * 2, RETRY_S[1])
+
+    def _complain(self, error: Unavailable) -> None:
+        """Say once per kind of trouble; a schema that does not fit needs a person."""
+        kind = type(error).__name__
+        if kind != self._said:
+            self._said = kind
+            level = logging.ERROR if isinstance(error, SchemaMissing) else logging.WARNING
+            logger.log(level, "nothing can be stored, waiting: %s", error)
+
+    def _refuse(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            self._tell()
+
+    def _tell(self) -> None:
+        """Publish the retained state, when it is another than was told last on this connection."""
+        session, state = self._session, (self._accepting, self._intake.incarnation)
+        if session is not None and session.up and state != self._told:
+            self._told = state
+            session.publish(self._state_topic, self._state(self._accepting), retain=True)
+
+    def _state(self, accepting: bool) -> bytes:
+        now_us = time.time_ns() // 1000
+        return receipt.encode(receipt.IngestState(accepting=accepting, incarnation=self._intake.incarnation, ts=now_us))
+
+
+def _read(inbound: Inbound) -> _Waiting:
+    """Decode a message as far as it can be; never raises."""
+    edge = inbound.topic.split("/")[2] if inbound.topic.count("/") >= 2 else ""
+    digest = hashlib.sha256(inbound.payload).digest()
+    try:
+        topic = topics.parse(inbound.topic)
+        if topic.channel == "status":
+            # An emptied retained message says that nobody knows.
+            online = bool(inbound.payload) and receipt.decode_status(inbound.payload).online
+            return _Waiting(inbound, None, (topic.edge, online))
+        arrival = Arrival(inbound.topic, edge, inbound.payload, digest, decoded=decode(inbound.payload))
+    except Rejected as rejected:
+        arrival = Arrival(inbound.topic, edge, inbound.payload, digest, rejected=rejected)
+    return _Waiting(inbound, arrival)
+
+
+def _answer(
+    session: Session, arrivals: Sequence[Arrival], inbound: Sequence[Inbound], outcomes: Sequence[Outcome]
+) -> None:
+    """One ack per gateway and epoch; an err for each message of which epoch and seq could not be read."""
+    acks: defaultdict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    for arrival, message, outcome in zip(arrivals, inbound, outcomes, strict=True):
+        if outcome.key is not None:
+            acks[arrival.edge, outcome.key[0]].append(outcome)
+            continue
+        known = parse_correlation(message.correlation)
+        correlation = f"{known[0]}:{known[1]}" if known else None
+        err = receipt.Err(correlation=correlation, code=outcome.rejected[0].code, detail=outcome.detail[:500])
+        session.publish(
+            f"{topics.PREFIX}/{arrival.edge}/err",
+            receipt.encode(err),
+            correlation=message.correlation if known else None,
+        )
+    for (edge, epoch), answered in acks.items():
+        ok = sorted({outcome.key[1] for outcome in answered if outcome.finished and outcome.key is not None})
+        rejected = [rejection for outcome in answered for rejection in outcome.rejected]
+        # A broker takes packets of limited size; what was rejected may be long, and then comes in several acks.
+        for start in range(0, max(1, len(rejected)), REJECTIONS):
+            part = rejected[start : start + REJECTIONS]
+            ack = receipt.Ack(epoch=epoch, ok=ok if start == 0 else [], rejected=part)
+            session.publish(f"{topics.PREFIX}/{edge}/ack", receipt.encode(ack))

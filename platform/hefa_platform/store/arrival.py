@@ -1,0 +1,179 @@
+"""The messages of one transaction, the answers to them, and their accounts.
+
+Pure bookkeeping: no SQL. Whatever way a reading goes, it is counted here exactly once, so that for each gateway
+received = stored + duplicate + conflict + quarantined holds by construction.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hefa_contract.envelope import GOOD, Decoded, Envelope
+from hefa_contract.receipt import Rejection
+from hefa_contract.rejection import Code, Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as it came, and what the contract says of it: either `decoded` or `rejected`.
+
+    `edge` is the topic's second level, whether or not it is a valid name; `hash` the payload's SHA-256.
+    """
+
+    topic: str
+    edge: str
+    payload: bytes
+    hash: bytes
+    decoded: Decoded | None = None
+    rejected: Rejected | None = None
+
+    @property
+    def key(self) -> tuple[str, int] | None:
+        """epoch and seq, where they could be read."""
+        if self.decoded is not None:
+            return self.decoded.message.epoch, self.decoded.message.seq
+        if self.rejected is not None and self.rejected.epoch is not None and self.rejected.seq is not None:
+            return self.rejected.epoch, self.rejected.seq
+        return None
+
+    @property
+    def addressed(self) -> bool:
+        """Whether the topic names a gateway."""
+        return self.rejected is None or self.rejected.code != Code.TOPIC_INVALID
+
+    @property
+    def readings(self) -> int:
+        """Readings as sent, refused ones included."""
+        if self.decoded is None or not isinstance(self.decoded.message, Envelope):
+            return 0
+        return len(self.decoded.message.value) + len(self.decoded.flaws)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The answer to one message. `finished`: it is in the ledger, never send it again; `rejected` says what was not kept.
+
+    Where `key` is None the message could not be read that far, and `rejected` has its one code.
+    """
+
+    key: tuple[str, int] | None
+    finished: bool
+    rejected: list[Rejection] = field(default_factory=list)
+    detail: str = ""
+
+
+class Refusal(NamedTuple):
+    """A reading or event that goes to quarantine; `i` is its index as sent."""
+
+    arrival: Arrival
+    i: int
+    code: Code
+    detail: str
+    reading: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Count:
+    received: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    quarantined: int = 0
+    undecodable: int = 0
+    events: int = 0
+
+
+class Group:
+    """The messages of one transaction, and what is decided about them on the way."""
+
+    def __init__(self, arrivals: Sequence[Arrival], edges: Mapping[str, int]) -> None:
+        self.arrivals = arrivals
+        self.edge_ids: list[int | None] = [edges.get(a.edge) if a.addressed else None for a in arrivals]
+        self.outcomes = [Outcome(arrival.key, finished=False) for arrival in arrivals]
+        self.fresh: list[int] = []  # messages whose contents are to be stored
+        self.refused_messages: list[int] = []
+        self.refusals: list[Refusal] = []
+        self.counts: defaultdict[int, Count] = defaultdict(Count)
+        self.homeless = 0  # refused messages of no known edge
+        self.newest: dict[int, int] = {}
+
+    def is_live(self, n: int) -> bool:
+        decoded = self.arrivals[n].decoded
+        return decoded is not None and isinstance(decoded.message, Envelope) and decoded.message.lane == "live"
+
+    def accept(self, n: int) -> None:
+        """The ledger has it now. What the contract refuses of it goes to quarantine."""
+        arrival, outcome = self.arrivals[n], self.outcomes[n]
+        outcome.finished = True
+        if arrival.decoded is None:
+            assert arrival.rejected is not None
+            self._refuse_message(n, arrival.rejected.code, arrival.rejected.detail)
+            return
+        self.fresh.append(n)
+        self.counts[self.edge_ids[n] or 0].received += arrival.readings
+        is_envelope = isinstance(arrival.decoded.message, Envelope)
+        for flaw in arrival.decoded.flaws:
+            self._note(n, flaw.i, flaw.code, flaw.detail, flaw.reading, counted=is_envelope)
+
+    def known(self, n: int, hash: bytes) -> None:
+        """The ledger had it before: the same message is finished, another one under its key is refused."""
+        arrival, outcome = self.arrivals[n], self.outcomes[n]
+        if hash == arrival.hash:
+            outcome.finished = True
+            count = self.counts[self.edge_ids[n] or 0]
+            count.received += arrival.readings
+            count.duplicate += arrival.readings
+        else:
+            self._refuse_message(n, Code.EPOCH_REUSE, "another message was accepted under this epoch and seq")
+
+    def unaccountable(self, n: int) -> None:
+        """No edge, or no key: nothing for the ledger."""
+        arrival = self.arrivals[n]
+        self.outcomes[n].finished = arrival.key is not None
+        if arrival.rejected is not None:
+            self._refuse_message(n, arrival.rejected.code, arrival.rejected.detail)
+        else:
+            self._refuse_message(n, Code.TOPIC_INVALID, "this gateway is not known, and no more are registered")
+
+    def refuse(self, n: int, i: int, code: Code, detail: str, k: int) -> None:
+        """Reading `k` of those decoded, `i` as sent, goes to quarantine."""
+        decoded = self.arrivals[n].decoded
+        assert decoded is not None
+        assert isinstance(decoded.message, Envelope)
+        envelope = decoded.message
+        reading = {
+            "tag": envelope.tags[envelope.tag[k]],
+            "ts": envelope.base + envelope.dt[k],
+            "value": envelope.value[k],
+            "quality": GOOD if envelope.quality is None else envelope.quality[k],
+        }
+        self._note(n, i, code, detail, reading, counted=True)
+
+    def count_refused(self, n: int, *, new: bool) -> None:
+        """Count a refused message, which is kept in quarantine once."""
+        edge_id, arrival = self.edge_ids[n], self.arrivals[n]
+        if edge_id is None:
+            self.homeless += 1
+        elif arrival.decoded is None:
+            self.counts[edge_id].undecodable += 1
+        else:
+            count = self.counts[edge_id]
+            count.received += arrival.readings
+            if new:
+                count.quarantined += arrival.readings
+            else:
+                count.duplicate += arrival.readings
+
+    def _note(self, n: int, i: int, code: Code, detail: str, reading: dict[str, Any], *, counted: bool) -> None:
+        arrival = self.arrivals[n]
+        self.refusals.append(Refusal(arrival, i, code, detail, reading))
+        self.outcomes[n].rejected.append(Rejection(arrival.key[1] if arrival.key else 0, code, i))
+        if counted:
+            self.counts[self.edge_ids[n] or 0].quarantined += 1
+
+    def _refuse_message(self, n: int, code: Code, detail: str) -> None:
+        key = self.arrivals[n].key
+        self.outcomes[n].rejected.append(Rejection(key[1] if key else 0, code))
+        self.outcomes[n].detail = detail
+        self.refused_messages.append(n)

@@ -1,0 +1,321 @@
+"""The way in: a group of messages becomes one transaction, and each message one answer.
+
+What this module promises: a message is in the ledger exactly when its readings are stored, a duplicate, in conflict or
+in quarantine, and counted so; the same message again changes nothing. What it hides: COPY and its retreat to staging,
+newcomers, refused rows, locks (always in the order ledger, readings by tag, watermark, latest, counters) and the search
+for the one reading the database will not take. It is used by one thread; several workers may use one database.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from hefa_contract.envelope import Events, Gap
+from hefa_contract.rejection import Code, Rejected
+from hefa_platform.store.arrival import Arrival, Group, Outcome
+from hefa_platform.store.database import Connection, Database, Refused
+from hefa_platform.store.readings import ReadingWriter, Without
+from hefa_platform.store.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+KEPT_BYTES = 65_536  # of a refused message
+
+
+class _Probe(Exception):
+    """Ends a trial transaction that went well."""
+
+
+class Intake:
+    """Stores groups of messages for one worker."""
+
+    def __init__(
+        self,
+        database: Database,
+        worker: str,
+        *,
+        raw_retention_days: int = 90,
+        tag_quota_per_hour: int = 500,
+        edge_limit: int = 1000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._worker = worker
+        self._registry = Registry(tag_quota_per_hour, edge_limit)
+        self._writer = ReadingWriter(self._registry, worker, raw_retention_days, clock)
+        self.incarnation = ""
+
+    def store(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        """Store a group and return the answers, in its order, once they are on disk.
+
+        Raises `Unavailable`: nothing is known to be stored, call again with the same group. A message, or a reading,
+        that the database refuses for good goes to quarantine without holding up the others.
+        """
+        try:
+            return self._attempt(arrivals)
+        except Refused as error:
+            if len(arrivals) > 1:
+                middle = len(arrivals) // 2
+                return self.store(arrivals[:middle]) + self.store(arrivals[middle:])
+            return [self._isolate(arrivals[0], error)]
+
+    def status(self, online: dict[str, bool]) -> None:
+        """Note which gateways say that they are there, or have been said to be gone."""
+        with self._transaction() as connection:
+            edges = self._registry.edges(connection, online)
+            known = {edges[name]: state for name, state in online.items() if name in edges}
+            connection.execute(
+                """
+                UPDATE edge SET online = told.online, status_at = now()
+                  FROM unnest(%s::integer[], %s::boolean[]) AS told(edge_id, online)
+                 WHERE edge.edge_id = told.edge_id AND edge.online IS DISTINCT FROM told.online
+                """,
+                [list(known), list(known.values())],
+            )
+
+    def alive(self, ready: bool, detail: str = "") -> None:
+        """Leave a sign of life, and read the database's incarnation again."""
+        with self._transaction() as connection:
+            self.incarnation = self._registry.refresh(connection)
+            connection.execute(
+                """
+                INSERT INTO worker (task, name, ready, detail) VALUES ('ingest', %s, %s, %s)
+                ON CONFLICT (task, name) DO UPDATE
+                  SET ready = excluded.ready, detail = excluded.detail, seen_at = clock_timestamp()
+                """,
+                [self._worker, ready, detail],
+            )
+
+    def _isolate(self, arrival: Arrival, error: Refused) -> Outcome:
+        """Store one message without the readings that the database refuses."""
+        indices = range(arrival.readings)
+        culprits = self._culprits(arrival, list(indices), frozenset(indices)) if arrival.decoded else []
+        if culprits:
+            logger.error(
+                "the database refuses readings topic=%s key=%s i=%s: %s", arrival.topic, arrival.key, culprits, error
+            )
+            try:
+                return self._attempt([arrival], {0: (frozenset(culprits), str(error))})[0]
+            except Refused as again:
+                error = again
+        logger.error("the database refuses a message topic=%s key=%s: %s", arrival.topic, arrival.key, error)
+        epoch, seq = arrival.key or (None, None)
+        refused = Rejected(Code.SCHEMA, f"the database refuses it: {error}", epoch, seq)
+        return self._attempt([Arrival(arrival.topic, arrival.edge, arrival.payload, arrival.hash, rejected=refused)])[0]
+
+    def _culprits(self, arrival: Arrival, suspects: list[int], everything: frozenset[int]) -> list[int]:
+        """Which of `suspects` the database refuses, found by halves in transactions that are rolled back."""
+        try:
+            self._attempt([arrival], {0: (everything - frozenset(suspects), "trial")}, trial=True)
+        except _Probe:
+            return []
+        except Refused:
+            if len(suspects) <= 1:
+                return suspects
+        middle = len(suspects) // 2
+        return self._culprits(arrival, suspects[:middle], everything) + self._culprits(
+            arrival, suspects[middle:], everything
+        )
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._database, self._registry)
+
+    def _attempt(
+        self,
+        arrivals: Sequence[Arrival],
+        without: Without | None = None,
+        *,
+        trial: bool = False,
+    ) -> list[Outcome]:
+        """One transaction. `without`: readings of a message (by index as sent) to quarantine, and why."""
+        with self._transaction() as connection:
+            self.incarnation = self._registry.refresh(connection)
+            group = Group(arrivals, self._registry.edges(connection, {a.edge for a in arrivals if a.addressed}))
+            self._ledger(connection, group)
+            self._writer.write(connection, group, without or {})
+            self._happenings(connection, group)
+            self._quarantine(connection, group)
+            self._counters(connection, group)
+            if trial:
+                raise _Probe
+        self._writer.committed(group)
+        return group.outcomes
+
+    def _ledger(self, connection: Connection, group: Group) -> None:
+        """Decide which messages are new. Afterwards `group.fresh` has them, and the others have their answers."""
+        first: dict[tuple[int, str, int], int] = {}
+        again: list[int] = []
+        for n, arrival in enumerate(group.arrivals):
+            edge_id = group.edge_ids[n]
+            if arrival.key is None or edge_id is None:
+                group.unaccountable(n)
+            elif first.setdefault((edge_id, *arrival.key), n) != n:
+                again.append(n)
+        keys = sorted(first)
+        fresh: set[tuple[int, str, int]] = set()
+        if keys:
+            inserted = connection.execute(
+                """
+                INSERT INTO ledger (edge_id, epoch, seq, hash, readings)
+                SELECT * FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::bytea[], %s::integer[])
+                ON CONFLICT DO NOTHING RETURNING edge_id, epoch, seq
+                """,
+                [
+                    [key[0] for key in keys],
+                    [key[1] for key in keys],
+                    [key[2] for key in keys],
+                    [group.arrivals[first[key]].hash for key in keys],
+                    [group.arrivals[first[key]].readings for key in keys],
+                ],
+            ).fetchall()
+            fresh = set(inserted)
+        hashes = {key: group.arrivals[first[key]].hash for key in fresh}
+        stale = [key for key in keys if key not in fresh]
+        if stale:
+            rows = connection.execute(
+                """
+                SELECT edge_id, epoch, seq, hash FROM ledger
+                  JOIN unnest(%s::integer[], %s::text[], %s::bigint[]) AS asked(edge_id, epoch, seq)
+                 USING (edge_id, epoch, seq)
+                """,
+                [[key[0] for key in stale], [key[1] for key in stale], [key[2] for key in stale]],
+            ).fetchall()
+            hashes.update({(row[0], row[1], row[2]): bytes(row[3]) for row in rows})
+        for key, n in sorted(first.items(), key=lambda item: item[1]):
+            if key in fresh:
+                group.accept(n)
+            else:
+                group.known(n, hashes[key])
+        for n in again:
+            key = (group.edge_ids[n] or 0, *(group.arrivals[n].key or ("", 0)))
+            group.known(n, hashes[key])
+
+    def _happenings(self, connection: Connection, group: Group) -> None:
+        """Keep events, and gaps."""
+        events: list[list[Any]] = []
+        for n in group.fresh:
+            decoded, edge_id = group.arrivals[n].decoded, group.edge_ids[n] or 0
+            if decoded is None:
+                continue
+            message = decoded.message
+            if isinstance(message, Gap):
+                connection.execute(
+                    """
+                    INSERT INTO gap (edge_id, epoch, seq, from_seq, to_seq, readings, reason)
+                    VALUES (%s, %s, %s, %s, %s, %s, %s)
+                    """,
+                    [edge_id, message.epoch, message.seq, message.from_, message.to, message.readings, message.reason],
+                )
+            elif isinstance(message, Events):
+                for k, event in enumerate(message.events):
+                    i = decoded.rows[k] if decoded.rows else k
+                    kind = str(event.__struct_config__.tag)
+                    at = [edge_id, message.epoch, message.seq, i, kind, event.ts, event.subject, Jsonb(event.body())]
+                    events.append(at)
+                group.counts[edge_id].events += len(message.events)
+        if events:
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    """
+                    INSERT INTO event (edge_id, epoch, seq, i, type, ts, subject, body)
+                    VALUES (%s, %s, %s, %s, %s, timestamptz 'epoch' + %s * interval '1 microsecond', %s, %s)
+                    """,
+                    events,
+                )
+
+    def _quarantine(self, connection: Connection, group: Group) -> None:
+        """Keep what was refused: whole messages once, however often they come, and single readings."""
+        for n in group.refused_messages:
+            arrival, outcome = group.arrivals[n], group.outcomes[n]
+            epoch, seq = arrival.key or (None, None)
+            code = outcome.rejected[0].code
+            kept = connection.execute(
+                """
+                INSERT INTO quarantine (edge, epoch, seq, code, detail, topic, payload, sha256, size)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+                """,
+                [
+                    arrival.edge[:200], epoch, seq, code.value, outcome.detail[:1000], arrival.topic[:500],
+                    arrival.payload[:KEPT_BYTES], arrival.hash, len(arrival.payload),
+                ],
+            ).rowcount  # fmt: skip
+            group.count_refused(n, new=kept == 1)
+        if group.refusals:
+            connection.execute(
+                """
+                INSERT INTO quarantine (edge, epoch, seq, i, code, detail, topic, reading)
+                SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::integer[], %s::text[], %s::text[],
+                                     %s::text[], %s::jsonb[])
+                """,
+                [
+                    [r.arrival.edge for r in group.refusals],
+                    [r.arrival.key[0] if r.arrival.key else None for r in group.refusals],
+                    [r.arrival.key[1] if r.arrival.key else None for r in group.refusals],
+                    [r.i for r in group.refusals],
+                    [r.code.value for r in group.refusals],
+                    [r.detail[:1000] for r in group.refusals],
+                    [r.arrival.topic for r in group.refusals],
+                    [Jsonb(r.reading) for r in group.refusals],
+                ],
+            )
+
+    def _counters(self, connection: Connection, group: Group) -> None:
+        """Write the accounting identity of the group, edges in one order; `seen_at` never waits for another worker."""
+        counts = sorted(group.counts.items())
+        if counts:
+            names = ("received", "stored", "duplicate", "conflict", "quarantined", "undecodable", "events")
+            connection.execute(
+                """
+                INSERT INTO intake_counter AS c
+                  (edge_id, worker, received, stored, duplicate, conflict, quarantined, undecodable, events)
+                SELECT edge_id, %s, received, stored, duplicate, conflict, quarantined, undecodable, events
+                  FROM unnest(%s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
+                              %s::bigint[], %s::bigint[])
+                    AS n(edge_id, received, stored, duplicate, conflict, quarantined, undecodable, events)
+                ON CONFLICT (edge_id, worker) DO UPDATE SET
+                  received = c.received + excluded.received, stored = c.stored + excluded.stored,
+                  duplicate = c.duplicate + excluded.duplicate, conflict = c.conflict + excluded.conflict,
+                  quarantined = c.quarantined + excluded.quarantined,
+                  undecodable = c.undecodable + excluded.undecodable, events = c.events + excluded.events
+                """,
+                [
+                    self._worker,
+                    [edge_id for edge_id, _ in counts],
+                    *([getattr(count, name) for _, count in counts] for name in names),
+                ],
+            )
+            connection.execute(
+                """
+                UPDATE edge SET seen_at = now() WHERE edge_id IN (
+                  SELECT edge_id FROM edge WHERE edge_id = ANY(%s)
+                     AND (seen_at IS NULL OR seen_at < now() - interval '1 second') FOR UPDATE SKIP LOCKED)
+                """,
+                [[edge_id for edge_id, _ in counts]],
+            )
+        if group.homeless:
+            connection.execute(
+                """
+                INSERT INTO undecodable_counter AS c (worker, messages) VALUES (%s, %s)
+                ON CONFLICT (worker) DO UPDATE SET messages = c.messages + excluded.messages
+                """,
+                [self._worker, group.homeless],
+            )
+
+
+class _Transaction:
+    """A transaction after whose failure the registry forgets what it learnt in it."""
+
+    def __init__(self, database: Database, registry: Registry) -> None:
+        self._context = database.connection()
+        self._registry = registry
+
+    def __enter__(self) -> Connection:
+        return self._context.__enter__()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None:
+            self._registry.forget()
+        self._context.__exit__(kind, error, trace)

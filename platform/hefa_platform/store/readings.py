@@ -1,0 +1,363 @@
+"""Readings of fresh envelopes on their way into the database: judged, stored, and noted for those who read them.
+
+Straight binary COPY where nothing stands in the way; only the edge that sent a reading we had goes through staging, and
+stays there for a minute. Locks are taken in the order readings by tag, watermark, `latest`.
+"""
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from psycopg import errors
+
+from hefa_contract.envelope import GOOD, UNCERTAIN, Decoded, Envelope
+from hefa_contract.rejection import Code
+from hefa_platform.store import binary_copy
+from hefa_platform.store.arrival import Group
+from hefa_platform.store.binary_copy import Floats, Ints
+from hefa_platform.store.database import Connection
+from hefa_platform.store.registry import Registry
+
+FUTURE_S = 300  # how far a gateway's clock may be ahead
+STAGING_S = 60  # how long an edge that sent a known reading keeps to the slow, careful way
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
+
+_KEY = re.compile(r"=\((\d+),")  # Key (tag_id, ts)=(5, 2026-11-22 …) already exists.
+
+# Readings of a message, by index as sent, that the database will not take, and why.
+Without = Mapping[int, tuple[Set[int], str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Readings of a group in columns, sorted by tag and time; `origin` is the index of the message, `edge` its edge's id."""
+
+    tag: Ints
+    ts: Ints
+    value: Floats
+    quality: Ints
+    origin: Ints
+    edge: Ints
+
+    def __len__(self) -> int:
+        return len(self.tag)
+
+    def where(self, mask: npt.NDArray[Any]) -> "Rows":
+        return Rows(*(getattr(self, name)[mask] for name in ("tag", "ts", "value", "quality", "origin", "edge")))
+
+
+class ReadingWriter:
+    """Writes the readings of groups of messages, for one worker."""
+
+    def __init__(
+        self, registry: Registry, worker: str, raw_retention_days: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._registry = registry
+        self._worker = worker
+        self._retention_us = raw_retention_days * _DAY_US
+        self._clock = clock
+        self._careful: dict[int, float] = {}  # edge id: until when it goes through staging
+        self._partitions: set[int] = set()  # days since 1970 whose partition is known to be there
+        self._newest: dict[int, int] = {}  # tag id: a time that `latest` has reached at least
+
+    def committed(self, group: Group) -> None:
+        """Remember what the committed transaction of `group` has reached."""
+        self._newest.update(group.newest)
+
+    def write(self, connection: Connection, group: Group, without: Without) -> None:
+        """Store the readings of the group's fresh envelopes; `without` names those to quarantine untried."""
+        rows = self._judge(connection, group, without)
+        if not len(rows):
+            return
+        order = np.lexsort((rows.ts, rows.tag))
+        rows = rows.where(order)
+        self._ensure_partitions(connection, rows)
+        now = self._clock()
+        twice = (np.diff(rows.tag) == 0) & (np.diff(rows.ts) == 0)
+        for edge_id in np.unique(rows.edge[1:][twice]):
+            self._careful[int(edge_id)] = now + STAGING_S
+        self._careful = {edge_id: until for edge_id, until in self._careful.items() if until > now}
+        changed = self._copy(connection, rows, group)
+        self._note_late(connection, changed)
+        self._latest(connection, rows, group)
+        self._freshness(connection, changed, group)
+
+    def _judge(self, connection: Connection, group: Group, without: Without) -> Rows:
+        """Flatten the fresh envelopes; what may not be stored becomes refusals of the group."""
+        names: dict[int, list[str]] = defaultdict(list)
+        envelopes: list[tuple[int, Decoded, Envelope]] = []
+        for n in group.fresh:
+            decoded = group.arrivals[n].decoded
+            if decoded is not None and isinstance(decoded.message, Envelope):
+                envelopes.append((n, decoded, decoded.message))
+                names[group.edge_ids[n] or 0].extend(decoded.message.tags[k] for k in set(decoded.message.tag))
+        refused_names = self._registry.tags(connection, names)
+
+        ids: list[int] = []
+        low: list[float] = []
+        high: list[float] = []
+        offset: list[int] = []
+        verdicts: dict[int, tuple[Code, str]] = {}  # position in ids: why the tag may not be written
+        for n, _, envelope in envelopes:
+            offset.append(len(ids))
+            edge_id = group.edge_ids[n]
+            used = set(envelope.tag)
+            for k, name in enumerate(envelope.tags):
+                known = self._registry.tag(name) if k in used and name not in refused_names else None
+                if known is not None and known.edge_id == edge_id:
+                    ids.append(known.tag_id)
+                    low.append(known.low)
+                    high.append(known.high)
+                    continue
+                if known is not None:
+                    verdicts[len(ids)] = (Code.TAG_FOREIGN, "the tag belongs to another gateway")
+                elif k in used:
+                    verdicts[len(ids)] = (refused_names[name], _WHY[refused_names[name]])
+                ids.append(-1)
+                low.append(nan)
+                high.append(nan)
+        counts = [len(envelope.value) for _, _, envelope in envelopes]
+        at = np.repeat(np.array(offset, np.int64), counts) + _column([e.tag for _, _, e in envelopes], np.int64)
+        tag = np.array(ids, np.int64)[at]
+        ts = np.repeat(np.array([e.base for _, _, e in envelopes], np.int64), counts)
+        ts = ts + _column([e.dt for _, _, e in envelopes], np.int64)
+        value = _column([e.value for _, _, e in envelopes], np.float64)
+        quality = _column(
+            [e.quality if e.quality is not None else [GOOD] * len(e.value) for _, _, e in envelopes], np.int64
+        )
+        with np.errstate(invalid="ignore"):
+            outside = (value < np.array(low)[at]) | (value > np.array(high)[at])
+        quality = np.where(outside, np.minimum(quality, UNCERTAIN), quality)
+        origin = np.repeat(np.array([n for n, _, _ in envelopes], np.int64), counts)
+        edge = np.repeat(np.array([group.edge_ids[n] for n, _, _ in envelopes], np.int64), counts)
+
+        now_us = int(self._clock() * 1e6)
+        future, old = ts > now_us + FUTURE_S * 1_000_000, ts < now_us - self._retention_us
+        bad = (tag < 0) | future | old
+        starts = np.cumsum([0, *counts])
+        for position, (n, decoded, _) in enumerate(envelopes):
+            if n in without:
+                indices, why = without[n]
+                sent = decoded.rows or range(counts[position])
+                for k, i in enumerate(sent):
+                    if i in indices and not bad[starts[position] + k]:
+                        bad[starts[position] + k] = True
+                        group.refuse(n, i, Code.VALUE_RANGE, f"the database refuses it: {why}", k)
+        for row in np.flatnonzero((tag < 0) | future | old):
+            position = int(np.searchsorted(starts, row, side="right")) - 1
+            n, decoded, _ = envelopes[position]
+            k = int(row - starts[position])
+            if tag[row] < 0:
+                code, detail = verdicts[int(at[row])]
+            elif future[row]:
+                code, detail = Code.TS_FUTURE, f"the time is more than {FUTURE_S} s ahead of the platform's clock"
+            else:
+                code, detail = (
+                    Code.TS_TOO_OLD,
+                    f"older than {self._retention_us // _DAY_US} days, which raw readings are kept",
+                )
+            group.refuse(n, decoded.rows[k] if decoded.rows else k, code, detail, k)
+        return Rows(tag, ts, value, quality, origin, edge).where(~bad)
+
+    def _ensure_partitions(self, connection: Connection, rows: Rows) -> None:
+        days = {int(day) for day in np.unique(rows.ts // _DAY_US)} - self._partitions
+        if days:
+            dates = [np.datetime64(day, "D").astype(object) for day in sorted(days)]
+            connection.execute("SELECT ensure_partitions(%s::date[])", [dates])
+            # Retention drops old partitions, so only recent days are remembered.
+            today = int(self._clock() * 1e6) // _DAY_US
+            self._partitions |= {day for day in days if day >= today - 1}
+
+    def _copy(self, connection: Connection, rows: Rows, group: Group) -> Rows:
+        """Store readings, straight where possible; return those that were new."""
+        straight = rows.where(~np.isin(rows.edge, list(self._careful))) if self._careful else rows
+        while len(straight):
+            try:
+                with (
+                    connection.transaction(),
+                    connection.cursor().copy(
+                        "COPY reading (tag_id, ts, value, quality) FROM STDIN (FORMAT binary)"
+                    ) as copy,
+                ):
+                    copy.write(binary_copy.pack(straight.tag, straight.ts, straight.value, straight.quality))
+                break
+            except errors.UniqueViolation as error:
+                edges = _culprits(error, straight)
+                self._careful.update((int(edge_id), self._clock() + STAGING_S) for edge_id in edges)
+                straight = straight.where(~np.isin(straight.edge, edges))
+        for edge_id, count in zip(*np.unique(straight.edge, return_counts=True), strict=True):
+            group.counts[int(edge_id)].stored += int(count)
+        if len(straight) == len(rows):
+            return rows
+        new = self._stage(connection, rows.where(np.isin(rows.edge, list(self._careful))), group)
+        return Rows(*(np.concatenate([getattr(straight, f), getattr(new, f)]) for f in Rows.__slots__))
+
+    def _stage(self, connection: Connection, rows: Rows, group: Group) -> Rows:
+        """Store what is not there yet; the same value again is a duplicate, another one a conflict: the first wins."""
+        connection.execute("""
+            CREATE TEMP TABLE IF NOT EXISTS staging (
+              tag_id integer, ts timestamptz, value double precision, quality smallint, position integer
+            ) ON COMMIT DELETE ROWS;
+            TRUNCATE staging
+        """)
+        positions = np.arange(len(rows))
+        with connection.cursor() as cursor:
+            with cursor.copy("COPY staging (tag_id, ts, value, quality, position) FROM STDIN (FORMAT binary)") as copy:
+                copy.write(binary_copy.pack(rows.tag, rows.ts, rows.value, rows.quality, positions))
+            # Arrived first, stored first: positions are in the order of arrival within a tag and time.
+            inserted = cursor.execute("""
+                WITH chosen AS (
+                  SELECT DISTINCT ON (tag_id, ts) * FROM staging ORDER BY tag_id, ts, position
+                ), stored AS (
+                  INSERT INTO reading (tag_id, ts, value, quality) SELECT tag_id, ts, value, quality FROM chosen
+                  ON CONFLICT DO NOTHING RETURNING tag_id, ts
+                )
+                SELECT position FROM stored JOIN chosen USING (tag_id, ts)
+            """).fetchall()
+            new = np.zeros(len(rows), bool)
+            new[[position for (position,) in inserted]] = True
+            if new.all():
+                differing: list[int] = []
+            else:
+                # One look-up by key per row, whatever the planner would guess of a fresh temporary table.
+                differing = [
+                    position
+                    for (position,) in cursor.execute("""
+                        SELECT position FROM staging s CROSS JOIN LATERAL (
+                          SELECT value, quality FROM reading WHERE tag_id = s.tag_id AND ts = s.ts LIMIT 1
+                        ) r WHERE (s.value, s.quality) IS DISTINCT FROM (r.value, r.quality)
+                    """)
+                ]
+        conflict = np.zeros(len(rows), bool)
+        conflict[differing] = True
+        self._conflicts(connection, rows.where(conflict), group)
+        for edge_id in np.unique(rows.edge):
+            own = rows.edge == edge_id
+            count = group.counts[int(edge_id)]
+            stored, conflicting = int((own & new).sum()), int((own & conflict).sum())
+            count.stored += stored
+            count.conflict += conflicting
+            count.duplicate += int(own.sum()) - stored - conflicting
+        return rows.where(new)
+
+    def _conflicts(self, connection: Connection, rows: Rows, group: Group) -> None:
+        if not len(rows):
+            return
+        messages = [group.arrivals[n].key or ("", 0) for n in rows.origin]
+        connection.execute(
+            """
+            INSERT INTO reading_conflict (tag_id, ts, value, quality, edge_id, epoch, seq)
+            SELECT tag_id, timestamptz 'epoch' + us * interval '1 microsecond', value, quality, edge_id, epoch, seq
+              FROM unnest(%s::integer[], %s::bigint[], %s::float8[], %s::smallint[], %s::integer[], %s::text[],
+                          %s::bigint[]) AS c(tag_id, us, value, quality, edge_id, epoch, seq)
+            """,
+            [
+                rows.tag.tolist(), rows.ts.tolist(), _nullable(rows.value), rows.quality.tolist(), rows.edge.tolist(),
+                [epoch for epoch, _ in messages], [seq for _, seq in messages],
+            ],
+        )  # fmt: skip
+
+    def _note_late(self, connection: Connection, rows: Rows) -> None:
+        """Note what the rollups have passed already. The share lock keeps the watermark where it is until COMMIT."""
+        row = connection.execute(
+            "SELECT (extract(epoch FROM watermark) * 1000000)::bigint FROM rollup_state FOR SHARE"
+        ).fetchone()
+        assert row is not None
+        late = rows.where(rows.ts < row[0])
+        if not len(late):
+            return
+        # One note per tag and clock hour: maintain works by the hour, and a wider one would have it redo what is right.
+        order = np.lexsort((late.ts, late.tag))
+        tag, ts = late.tag[order], late.ts[order]
+        hour = ts // _HOUR_US
+        starts = np.flatnonzero(np.r_[True, (np.diff(tag) != 0) | (np.diff(hour) != 0)])
+        ends = np.r_[starts[1:], len(tag)] - 1
+        connection.execute(
+            """
+            INSERT INTO rollup_dirty (tag_id, from_ts, to_ts)
+            SELECT tag_id, timestamptz 'epoch' + first * interval '1 microsecond',
+                   timestamptz 'epoch' + last * interval '1 microsecond'
+              FROM unnest(%s::integer[], %s::bigint[], %s::bigint[]) AS late(tag_id, first, last)
+            """,
+            [tag[starts].tolist(), ts[starts].tolist(), ts[ends].tolist()],
+        )
+
+    def _latest(self, connection: Connection, rows: Rows, group: Group) -> None:
+        """Move `latest` forward. Rows are sorted, so that workers lock in one order and the last of a tag is its newest."""
+        last = np.flatnonzero(np.r_[np.diff(rows.tag) != 0, True])
+        # Of two readings at one time the first to come was stored.
+        same = (rows.tag[last] == rows.tag[last - 1]) & (rows.ts[last] == rows.ts[last - 1]) & (last > 0)
+        while same.any():
+            last = np.where(same, last - 1, last)
+            same = same & (last > 0) & (rows.tag[last] == rows.tag[last - 1]) & (rows.ts[last] == rows.ts[last - 1])
+        newest = self._newest
+        tags, times = rows.tag[last].tolist(), rows.ts[last].tolist()
+        ahead = [k for k, (tag, ts) in enumerate(zip(tags, times, strict=True)) if ts > newest.get(tag, -1)]
+        if not ahead:
+            return
+        chosen = last[ahead]
+        connection.execute(
+            """
+            INSERT INTO latest (tag_id, ts, value, quality)
+            SELECT tag_id, timestamptz 'epoch' + us * interval '1 microsecond', value, quality
+              FROM unnest(%b::integer[], %b::bigint[], %b::float8[], %b::smallint[]) AS n(tag_id, us, value, quality)
+            ON CONFLICT (tag_id) DO UPDATE
+              SET ts = excluded.ts, value = excluded.value, quality = excluded.quality, changed_at = clock_timestamp()
+              WHERE excluded.ts > latest.ts
+            """,
+            [
+                rows.tag[chosen].tolist(), rows.ts[chosen].tolist(), _nullable(rows.value[chosen]),
+                rows.quality[chosen].tolist(),
+            ],
+        )  # fmt: skip
+        group.newest.update({tags[k]: times[k] for k in ahead})
+
+    def _freshness(self, connection: Connection, rows: Rows, group: Group) -> None:
+        """Count the ages of new live readings, in steps of an eighth of a factor of two."""
+        live = np.array([group.is_live(n) for n in range(len(group.arrivals))])
+        rows = rows.where(live[rows.origin])
+        if not len(rows):
+            return
+        now = self._clock()
+        age_ms = np.maximum((now * 1e6 - rows.ts) / 1000, 1)
+        bucket, count = np.unique(np.floor(8 * np.log2(age_ms)).astype(np.int64), return_counts=True)
+        connection.execute(
+            """
+            INSERT INTO freshness (slot, worker, bucket, readings)
+            SELECT to_timestamp(%s), %s, bucket, readings
+              FROM unnest(%s::smallint[], %s::bigint[]) AS f(bucket, readings)
+            ON CONFLICT (slot, worker, bucket) DO UPDATE SET readings = freshness.readings + excluded.readings
+            """,
+            [now // 10 * 10, self._worker, bucket.tolist(), count.tolist()],
+        )
+
+
+_WHY = {
+    Code.TAG_UNKNOWN: "the plant model does not know the tag, and unknown ones are not taken",
+    Code.TAG_QUOTA: "the gateway has shown too many unknown tags in the last hour",
+}
+
+
+def _column(lists: list[Any], dtype: Any) -> npt.NDArray[Any]:
+    """One array of many lists; None becomes NaN."""
+    flat: list[Any] = []
+    for part in lists:
+        flat.extend(part)
+    return np.array(flat, dtype)
+
+
+def _nullable(values: Floats) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _culprits(error: errors.UniqueViolation, rows: Rows) -> npt.NDArray[np.int64]:
+    """The edge of the reading that was there already; all of them where the server does not say."""
+    told = _KEY.search(error.diag.message_detail or "")
+    return np.unique(rows.edge[rows.tag == int(told[1])] if told else rows.edge)
