@@ -30,20 +30,13 @@ def _duration(text: str) -> float:
 @app.command()
 def demo(
     history: Annotated[
-        float,
-        typer.Option(
-            help="History to fill in at the first start: 6h, 2d …; 0s for none.",
-            parser=_duration,
-            metavar="TIME",
-            show_default="2d",
-        ),
-    ] = 172_800.0,
+        str, typer.Option(help="History to fill in at the first start: 6h, 2d …; 0s for none.", metavar="TIME")
+    ] = "2d",
     profile: Annotated[
         Literal["full", "core"], typer.Option(help="full: all tags; core: those that every plant has.")
     ] = "full",
     run_for: Annotated[
-        float | None,
-        typer.Option("--for", help="Stop this long after it is ready: 90s, 5m …", parser=_duration, metavar="TIME"),
+        str | None, typer.Option("--for", help="Stop this long after it is ready: 90s, 5m …", metavar="TIME")
     ] = None,
     data_dir: Annotated[
         Path, typer.Option(help="Where everything is kept; delete it to forget the demo.", envvar="HEFA_DATA_DIR")
@@ -60,9 +53,11 @@ def demo(
     """Run the plant, the gateways, the platform and the portal here, until Ctrl-C."""
     if fresh and dsn:
         raise typer.BadParameter("--fresh deletes files of ours, not a database on your server: drop that one yourself")
+    length = None if run_for is None else _duration(run_for)
+    options = Options(data_dir, _duration(history), profile, length, dsn, fresh)
     screen = Screen()
     try:
-        code = Supervisor(Options(data_dir, history, profile, run_for, dsn, fresh), screen).run()
+        code = Supervisor(options, screen).run()
     except DemoError as error:
         screen.failed(str(error))
         code = 1
