@@ -43,6 +43,9 @@ def make_secrets(
     database: str = "hefa",
     mqtt_host: str = "127.0.0.1",
     mqtt_port: int = 1883,
+    mqtt_public: Annotated[
+        str | None, typer.Option(help="The broker as people reach it, where it differs.", metavar="HOST:PORT")
+    ] = None,
     api_url: str = "http://127.0.0.1:8000",
     portal_url: str = "http://127.0.0.1:8080",
     group: Annotated[int | None, typer.Option(help="Numeric id of a group that may read the files.")] = None,
@@ -56,6 +59,7 @@ def make_secrets(
         database=database,
         mqtt_host=mqtt_host,
         mqtt_port=mqtt_port,
+        mqtt_public=mqtt_public,
         api_url=api_url,
         portal_url=portal_url,
     )

@@ -52,6 +52,7 @@ class Places:
     admin: str = "postgres"
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int = 1883
+    mqtt_public: str | None = None  # host:port as people reach the broker, where it differs
     api_url: str = "http://127.0.0.1:8000"
     portal_url: str = "http://127.0.0.1:8080"
 
@@ -82,7 +83,7 @@ def write(directory: Path, places: Places, edges: Iterable[str], group: int | No
     stack = {
         "portal": places.portal_url,
         "api": places.api_url,
-        "mqtt": _mqtt_url(places, _GUEST, users[_GUEST]),
+        "mqtt": _mqtt_url(places, _GUEST, users[_GUEST], places.mqtt_public),
         "database": folder.read("dsn_read"),
         "key": key,
     }
@@ -115,8 +116,8 @@ def _dsn(places: Places, user: str, password: str) -> str:
     return f"postgresql://{user}:{quote(password)}@{places.postgres_host}:{places.postgres_port}/{places.database}"
 
 
-def _mqtt_url(places: Places, user: str, password: str) -> str:
-    return f"mqtt://{user}:{quote(password)}@{places.mqtt_host}:{places.mqtt_port}"
+def _mqtt_url(places: Places, user: str, password: str, at: str | None = None) -> str:
+    return f"mqtt://{user}:{quote(password)}@{at or f'{places.mqtt_host}:{places.mqtt_port}'}"
 
 
 def _password_file(folder: "_Folder", users: dict[str, str]) -> None:
