@@ -79,7 +79,7 @@ class Backfill:
         """
         for gateway in self._gateways.values():
             gateway.start()
-        most = 0
+        before = self._numbered() - self._waiting()
         try:
             while not self.stop.is_set():
                 self._check()
@@ -90,12 +90,11 @@ class Backfill:
                     total = max(done, (self._target() - self._first) // TICK)
                     progress(Progress("generate", done, total, self._readings))
                     continue
-                waiting = sum(gateway.outbox.depth.messages for gateway in self._gateways.values())
-                most = max(most, waiting)
+                waiting, total = self._waiting(), self._numbered() - before
                 if waiting == 0:
-                    progress(Progress("done", most, most, self._readings))
+                    progress(Progress("done", total, total, self._readings))
                     return True
-                progress(Progress("publish", most - waiting, most, self._readings))
+                progress(Progress("publish", total - waiting, total, self._readings))
                 self.stop.wait(0.2)
             return False
         finally:
@@ -140,6 +139,14 @@ class Backfill:
             for event in tick.events:
                 found.setdefault(self._who(event), []).append(event)
         return found
+
+    def _waiting(self) -> int:
+        """Messages that are not acknowledged."""
+        return sum(gateway.outbox.depth.messages for gateway in self._gateways.values())
+
+    def _numbered(self) -> int:
+        """Messages that were ever put into these outboxes."""
+        return sum(gateway.outbox.last_seq for gateway in self._gateways.values())
 
     def _target(self) -> int:
         """Where history ends, µs."""

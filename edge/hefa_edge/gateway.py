@@ -6,6 +6,7 @@ It also measures itself: its own tags tell of the real outbox, round trip and li
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,8 @@ from hefa_edge.config import Settings
 from hefa_edge.outbox import Outbox, OutboxFull
 from hefa_edge.packing import pack
 from hefa_edge.publisher import Publisher
+
+LOAD_S = 5.0  # span over which the load is taken
 
 logger = logging.getLogger(__name__)
 
@@ -137,16 +140,14 @@ class Vitals:
         """`cpu` % of one core used by this process lately; `buf` readings waiting for an ack; `rtt` ms of the broker;
         `off` ms that the clock was moved since the start; `link` 1 while connected."""
         used, now = time.process_time(), time.monotonic()
-        if now - self._at >= 5:
+        if now - self._at >= LOAD_S:
             self._load = 100 * (used - self._cpu) / (now - self._at)
             self._cpu, self._at = used, now
         link = self._gateway.publisher.link
-        own = {
+        return {
             "cpu": round(self._load, 1),
             "buf": float(self._gateway.outbox.depth.readings),
+            "rtt": math.nan if link.round_trip_ms is None else round(link.round_trip_ms, 1),
             "off": round((self._clock() - now - self._offset) * 1000, 1),
             "link": float(link.connected),
         }
-        if link.round_trip_ms is not None:
-            own["rtt"] = round(link.round_trip_ms, 1)
-        return own

@@ -148,7 +148,7 @@ class Publisher:
 
     def _land(self, session: Session) -> None:
         """A connection is over: what the broker never confirmed is lost with it and goes again."""
-        self._say("link", session.ended or "disconnected", logging.INFO if self._stop.is_set() else logging.WARNING)
+        self._say("link", session.ended or "not connected", logging.INFO if self._stop.is_set() else logging.WARNING)
         self._connected = self._accepting = False
         self._by_mid.clear()
         lost = [flight for flight in self._flights.values() if not flight.at_broker]
@@ -177,6 +177,7 @@ class Publisher:
         """Take in what was answered, and send what may be sent."""
         if not self._connected:
             self._connected = True
+            self._round_trip_ms = session.round_trip_s * 1000
             self._say("link", f"connected to {self._broker.host}:{self._broker.port}", logging.INFO)
         self._take_confirmations(session)
         self._take_acks(session)
@@ -207,8 +208,7 @@ class Publisher:
             if flight.mid == confirmation.mid:
                 flight.at_broker = True
                 took = (confirmation.at - flight.sent) * 1000
-                known = self._round_trip_ms
-                self._round_trip_ms = took if known is None else 0.8 * known + 0.2 * took
+                self._round_trip_ms = took if self._round_trip_ms is None else 0.8 * self._round_trip_ms + 0.2 * took
 
     def _take_acks(self, session: Session) -> None:
         acks, session.acks = session.acks, []

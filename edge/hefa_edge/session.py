@@ -78,13 +78,15 @@ class Session:
         self._topics: dict[str, str] = {
             name: topics.topic(edge, name) for name in ("data", "event", "ack", "err", "status")
         }
-        self._began = time.monotonic()
+        self._began = self._asked = time.monotonic()
         self.connected = False
         """The broker has taken us. Stays true when the connection ends."""
         self.ended: str | None = None
         """Why the connection is over; None while it is not."""
         self.oversize = False
         """It ended because a packet was too large."""
+        self.round_trip_s = 0.0
+        """How long the broker took to take us."""
         self.receive_maximum = 65_535
         self.packet_maximum = 268_435_455
         self.states: dict[str, receipt.IngestState] = {}
@@ -109,6 +111,7 @@ class Session:
         except OSError as error:
             self.ended = f"no connection to {self._broker.host}:{self._broker.port}: {error}"
             return
+        self._asked = time.monotonic()
         opened = self._client.socket()
         if opened is None:
             self.ended = self.ended or "the connection was closed at once"
@@ -152,7 +155,9 @@ class Session:
 
     def close(self) -> None:
         """End the connection in good order where it still stands, within GOODBYE_S; the status then says offline."""
+        self._client.on_disconnect = None
         if self.connected and self.ended is None and self._client.socket() is not None:
+            self.ended = "disconnected"
             if self._announce:
                 self._client.publish(self._topics["status"], self._status(online=False), qos=1, retain=True)
             self._client.disconnect()
@@ -162,7 +167,6 @@ class Session:
                 time.sleep(0.01)
         if self._selector is not None:
             self._selector.close()
-        self._client.on_disconnect = None
         opened = self._client.socket()
         if opened is not None:
             opened.close()
@@ -203,6 +207,7 @@ class Session:
         if self._announce:
             client.publish(self._topics["status"], self._status(online=True), qos=1, retain=True)
         self.connected = True
+        self.round_trip_s = time.monotonic() - self._asked
 
     def _on_disconnect(
         self,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hefa_contract.envelope import BAD, GOOD
 from hefa_contract.event import AnyEvent
 from hefa_contract.plant import Tag
 from hefa_edge.plant import PlantModel
@@ -54,13 +55,13 @@ class Simulation:
     def advance(self, ts: int, measured: Mapping[int, float] | None = None) -> Tick:
         """Run to `ts`, which is later than now, and report.
 
-        `measured` replaces the simulated values of some columns by values from the real world.
+        `measured` replaces the simulated values of some columns by values from the real world; NaN has quality bad.
         """
         step = self._model.step(self._state, self.ts, (ts - self.ts) / 1e6)
         self._state, self.ts = step.state, ts
         value, quality = self._sensors.measure(step.truth[self._columns], ts)
         for column, real in (measured or {}).items():
-            value[column] = real
+            value[column], quality[column] = real, BAD if real != real else GOOD
         return Tick(ts, *self._reporter.report(ts, value, quality), step.events)
 
     def dump(self) -> dict[str, Any]:

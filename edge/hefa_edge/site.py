@@ -76,7 +76,7 @@ class Site:
         self._who = reporter_of(plant, edges)
         self.stop = threading.Event()
         now = self._now()
-        self._simulation = simulate(plant, settings, self._tags, now - TICK)
+        self._simulation = simulate(plant, settings, self._tags, now)
         saved = checkpoint.read()
         if saved is not None:
             self._simulation.restore(saved, reported=False)
@@ -100,7 +100,7 @@ class Site:
                 self._check()
                 now = self._now()
                 if now - self._simulation.ts > LAG:
-                    self._simulation.skip(now - TICK)
+                    self._simulation.skip(now)
                 while self._simulation.ts + TICK <= now and not self.stop.is_set():
                     self._tick((self._simulation.ts // TICK + 1) * TICK)
                 ahead = (self._simulation.ts + TICK) / 1e6 - self._clock()
