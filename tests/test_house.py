@@ -96,6 +96,7 @@ BREACHES = {
     "Layers of the edge": ("hefa_edge/helpers.py", ""),
     "Layers of the platform": ("hefa_platform/store/database.py", "import hefa_platform.api"),
     "Layers of the store": ("hefa_platform/store/utils.py", ""),
+    "Layers of the API": ("hefa_platform/api/problems.py", "import hefa_platform.api.series"),
     "Layers of the apps": ("hefa_apps/energy/model.py", "import hefa_apps.material"),
     "Layers of the demo": ("hefa_demo/config.py", "import hefa_demo.supervisor"),
     "Layers of the contract": ("hefa_contract/rejection.py", "import hefa_contract.envelope"),
