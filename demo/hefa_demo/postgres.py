@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psutil  # type: ignore[import-untyped]
 
@@ -77,7 +77,7 @@ class Postgres(Server):
 
     def dsn(self, database: str = "postgres") -> str:
         """Address of a database with the superuser's credentials."""
-        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://postgres:{quote(self.password, safe='')}@127.0.0.1:{self.port}/{database}"
 
     def start(self, timeout: float = 60.0) -> None:
         """Start the server, making its cluster the first time, and return when it accepts connections.

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -133,11 +134,20 @@ class Child:
         return tail(self.log, lines)
 
 
-class Server:
-    """A server that runs as one child. A subclass makes the child in `start`, and says when it is `ready`."""
+class Server(ABC):
+    """A server that runs as one child."""
 
     log: Path
     child: Child | None = None
+
+    @abstractmethod
+    def start(self) -> None:
+        """Make the child and return when it is ready."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether it accepts connections."""
 
     @property
     def running(self) -> bool:

@@ -27,7 +27,7 @@ from hefa_demo import probe
 from hefa_demo.broker import Broker, BrokerError
 from hefa_demo.config import PORTS, Layout, Options
 from hefa_demo.postgres import Postgres, PostgresError, create_database
-from hefa_demo.process import Child, free_port, tail, trim
+from hefa_demo.process import Child, Server, free_port, tail, trim, wait_until
 from hefa_demo.screen import Screen
 
 _HEALTHY_AFTER = 20.0  # seconds a process must have run for its earlier crashes to be forgotten
@@ -48,7 +48,7 @@ class _StopAsked(Exception):
 class _Watched:
     """A server that is kept running, with its history of crashes."""
 
-    def __init__(self, name: str, server: Child | Postgres | Broker) -> None:
+    def __init__(self, name: str, server: Child | Server) -> None:
         self.name = name
         self.server = server
         self.crashes = 0
@@ -105,7 +105,7 @@ class Supervisor:
         self._finish(secrets_written)
         self._document = json.loads((self.layout.secrets / "stack.json").read_text("utf-8"))
         self._start_broker()
-        self._once("migrate", "hefa-platform", "migrate", "--dsn", admin_dsn, "--secrets", str(self.layout.secrets))
+        self._once("migrate", "hefa-platform", "migrate", env={"HEFA_DSN": admin_dsn})
         self._serve("api", "hefa-platform", "api")
         self._serve("apps", "hefa-apps", "portal")
         self._once("load", "hefa-platform", "load")
@@ -226,23 +226,24 @@ class Supervisor:
 
     # --- processes -------------------------------------------------------------------------------------------------
 
-    def _child(self, name: str, command: str, *argv: str, piped: bool = False) -> Child:
+    def _child(
+        self, name: str, command: str, *argv: str, piped: bool = False, env: Mapping[str, str] | None = None
+    ) -> Child:
         beside = Path(sysconfig.get_path("scripts")) / command
         found = str(beside) if beside.exists() else shutil.which(command)
         if found is None:
             raise DemoError(f"the command {command} is not installed: pip install 'hefa[demo]'")
-        env = {
-            **os.environ,
+        # Each process finds its role's DSN and URL in the secrets; only one of them acts as administrator.
+        inherited = {k: v for k, v in os.environ.items() if k not in ("HEFA_DSN", "HEFA_MQTT_URL")}
+        ours = {
             "HEFA_SECRETS_DIR": str(self.layout.secrets),
             "HEFA_DATA_DIR": str(self.layout.root),
             "HEFA_API_URL": self._url("api"),
             "PYTHONUNBUFFERED": "1",
         }
-        for of_one_process in ("HEFA_DSN", "HEFA_MQTT_URL"):  # each role has its own, from the secrets
-            env.pop(of_one_process, None)
-        return Child(name, [found, *argv], self.layout.log(name), env=env, piped=piped)
+        return Child(name, [found, *argv], self.layout.log(name), env={**inherited, **ours, **(env or {})}, piped=piped)
 
-    def _keep(self, name: str, server: Child | Postgres | Broker) -> None:
+    def _keep(self, name: str, server: Child | Server) -> None:
         """Start a server that has to run until the end."""
         self._check_asked()
         watched = _Watched(name, server)
@@ -262,9 +263,9 @@ class Supervisor:
             how = "did not end" if child.running else f"failed with exit code {child.returncode}"
             raise DemoError(f"{child.name} {how}; the end of {child.log}:\n{child.tail()}")
 
-    def _once(self, name: str, command: str, *argv: str) -> None:
+    def _once(self, name: str, command: str, *argv: str, env: Mapping[str, str] | None = None) -> None:
         self.screen.step(name)
-        child = self._child(name, command, *argv)
+        child = self._child(name, command, *argv, env=env)
         self._begin(child)
         self._finish(child)
 
@@ -340,11 +341,15 @@ class Supervisor:
         for child in self._errands:
             child.stop()
         for wave in waves:
-            servers = [by_name[name] for name in wave if name in by_name]
-            for server in servers:
-                server.ask_to_stop()
-            for server in servers:
-                server.stop(0.0 if self._asked > 1 else 8.0)
+            self._stop_together([by_name[name] for name in wave if name in by_name])
+
+    def _stop_together(self, servers: Sequence[Child | Server]) -> None:
+        """Ask all, give them eight seconds, end the rest by force; a second Ctrl-C cuts the eight seconds short."""
+        for server in servers:
+            server.ask_to_stop()
+        wait_until(lambda: self._asked > 1 or not any(server.running for server in servers), 8.0)
+        for server in servers:
+            server.stop(patience=0.0)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
