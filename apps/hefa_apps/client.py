@@ -53,7 +53,7 @@ class Missing(Refused):
 
 @dataclass(frozen=True)
 class Node:
-    """A place in the plant; `tags` counts those below it as well."""
+    """A place in the plant; `tags` counts its own, not those of places below it."""
 
     name: str
     level: str
@@ -279,6 +279,22 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
+class _Newest:
+    """A latest item on the wire: a tag that never reported is there, without time, value and quality."""
+
+    tag: str
+    ts: datetime | None
+    value: float | None
+    quality: int | None
+    unit: str | None = None
+    stale: bool = True
+    age_s: float | None = None
+    state: str | None = None
+    equipment: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
 class _Page:
     items: list[Any]
     next: str | None = None
@@ -411,9 +427,16 @@ class Caller:
     def latest(
         self, *, tags: Sequence[str] = (), area: str | None = None, assigned: bool | None = None
     ) -> list[Latest]:
-        """Return the newest readings; tags without any are absent."""
+        """Return the newest readings of at most 200 named tags, or of all; tags without any are absent."""
         flag = None if assigned is None else str(assigned).lower()
-        return self._all(Latest, "latest", {"tag": tags, "area": area, "assigned": flag})
+        newest = self._all(_Newest, "latest", {"tag": tags, "area": area, "assigned": flag})
+        return [
+            Latest(
+                n.tag, n.ts, n.value, n.quality, n.unit, n.stale, n.age_s or 0.0, n.state, n.equipment, n.description
+            )
+            for n in newest
+            if n.ts is not None and n.quality is not None
+        ]
 
     def series(
         self,
@@ -436,11 +459,13 @@ class Caller:
         *,
         by: str = "total",
         step: str | None = None,
+        stream: str = "supply",
         carriers: Sequence[str] = (),
         materials: Sequence[str] = (),
     ) -> Consumption:
-        """Return use over [start, end); neither carriers nor materials: all carriers."""
-        params = _range(start, end) | {"by": by, "step": step, "carrier": carriers, "material": materials}
+        """Return use over [start, end) of one stream; neither carriers nor materials: all carriers."""
+        params = _range(start, end) | {"by": by, "step": step, "stream": stream}
+        params |= {"carrier": carriers, "material": materials}
         return self._one(Consumption, "consumption", params)
 
     def edges(self) -> list[Edge]:

@@ -60,7 +60,7 @@ _HEADERS = {
 }
 
 
-def create_app(platform: Platform, sessions: Sessions, *, simulated: bool = True, version: str = "") -> FastAPI:
+def create_app(platform: Platform, sessions: Sessions, *, simulated: bool = True, version: str = "0") -> FastAPI:
     """Return the portal in front of one platform. The caller closes `platform`."""
 
     @asynccontextmanager

@@ -111,6 +111,22 @@ def plant_day(now: datetime, zone: ZoneInfo, plantday: time, *, back: int = 0) -
     return datetime.combine(day - timedelta(days=back), plantday, zone).astimezone(UTC)
 
 
+def whole(
+    step: str, start: datetime, end: datetime, zone: ZoneInfo, plantday: time, shifts: tuple[time, ...] = ()
+) -> bool:
+    """Say whether [start, end) is a whole bucket of this step, or one that the period cuts.
+
+    A bar of twenty minutes must not pass for an hour. Days and shifts are judged by the clock on the wall, because
+    they last 23 or 25 hours twice a year.
+    """
+    length = _STEPS.get(step)
+    if step in ("1m", "15m", "1h") and length is not None:
+        return end - start >= length
+    marks = {"plantday": (plantday,), "shift": shifts, "1d": (time(0),), "month": (time(0),)}.get(step, ())
+    edges = [moment.astimezone(zone) for moment in (start, end)]
+    return all(edge.time() in marks and (step != "month" or edge.day == 1) for edge in edges)
+
+
 def choices(span: timedelta, *, shifts: bool = True) -> tuple[str, ...]:
     """Return the steps worth offering for a range of this length, finest first."""
     fit = [name for name, length in _STEPS.items() if 2 <= span / length <= _MOST_BARS and (shifts or name != "shift")]

@@ -8,7 +8,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from datetime import time as clock_time
 from typing import Annotated, Any, Literal
 
@@ -16,9 +16,9 @@ from fastapi import Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from hefa_apps import figures
-from hefa_apps.client import Caller, Catalogue, Consumption, Refused, Use
+from hefa_apps.client import Caller, Catalogue, Refused, Root, Use
 from hefa_apps.page import hues, places, starting
-from hefa_apps.period import Period, PeriodError, resolve
+from hefa_apps.period import Period, PeriodError, resolve, whole
 from hefa_apps.usage import (
     UNACCOUNTED,
     Amount,
@@ -32,7 +32,16 @@ from hefa_apps.usage import (
 )
 
 By = Literal["area", "line", "meter"]
+STREAMS = ("supply", "export", "reuse", "discharge")
 Named = Literal["hour", "today", "24h", "7d", "custom"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A carrier or a material in one stream: what comes in, or, where nothing of it does, what goes out."""
+
+    name: str
+    stream: str
 
 
 @dataclass(frozen=True)
@@ -42,17 +51,30 @@ class Field:
     kind: Literal["carrier", "material"]
     first: tuple[str, ...]
 
-    def subjects(self, catalogue: Catalogue) -> list[str]:
-        """Return what the site meters of this kind, the usual ones first."""
-        found = {getattr(tag.meter, self.kind) for tag in catalogue.tags.values() if tag.meter} - {None}
-        return [s for s in self.first if s in found] + sorted(s for s in found if s not in self.first)
+    def subjects(self, catalogue: Catalogue) -> list[Subject]:
+        """Return what the site meters of this kind: supplies before products, the usual ones first."""
+        streams: dict[str, set[str]] = {}
+        for tag in catalogue.tags.values():
+            name = getattr(tag.meter, self.kind, None)
+            if tag.meter and name and tag.meter.role == "billing":
+                streams.setdefault(name, set()).add(tag.meter.stream)
+        found = [Subject(name, min(there, key=STREAMS.index)) for name, there in streams.items()]
+        place = {name: i for i, name in enumerate(self.first)}
+        return sorted(found, key=lambda s: (STREAMS.index(s.stream), place.get(s.name, len(place)), s.name))
 
     def ask(
-        self, caller: Caller, period: tuple[datetime, datetime], subjects: Sequence[str], by: str, step: str | None
-    ) -> Consumption:
-        """Ask the platform for the use of some subjects."""
-        carriers, materials = (subjects, ()) if self.kind == "carrier" else ((), subjects)
-        return caller.consumption(*period, by=by, step=step, carriers=carriers, materials=materials)
+        self, caller: Caller, period: tuple[datetime, datetime], subjects: Sequence[Subject], by: str, step: str | None
+    ) -> list[Use]:
+        """Ask the platform for the use of some subjects, stream by stream."""
+        rows: list[Use] = []
+        for stream in dict.fromkeys(s.stream for s in subjects):
+            names = [s.name for s in subjects if s.stream == stream]
+            carriers, materials = (names, []) if self.kind == "carrier" else ([], names)
+            answer = caller.consumption(
+                *period, by=by, step=step, stream=stream, carriers=carriers, materials=materials
+            )
+            rows += answer.rows
+        return rows
 
 
 @dataclass(frozen=True)
@@ -60,6 +82,7 @@ class Tile:
     """One subject over the whole period, next to the period before it."""
 
     subject: str
+    stream: str
     unit: str
     amount: Amount
     before: float | None
@@ -116,11 +139,16 @@ Asked = Annotated[Question, Depends(Question)]
 def pick(catalogue: Catalogue, now: datetime, name: str, start: str = "", end: str = "", step: str = "") -> Period:
     """Resolve a period in the site's calendar. Raises `PeriodError`."""
     root = catalogue.root
+    plantday, shifts = _clock(root)
+    return resolve(name, now, root.zone, plantday, shifts=bool(shifts), start=start, end=end, step=step)
+
+
+def _clock(root: Root) -> tuple[clock_time, tuple[clock_time, ...]]:
+    """Return when the site's plant day and its shifts start."""
     try:
-        plantday = clock_time.fromisoformat(root.plantday)
+        return clock_time.fromisoformat(root.plantday), tuple(map(clock_time.fromisoformat, root.shifts))
     except ValueError:
-        plantday = clock_time(0)
-    return resolve(name, now, root.zone, plantday, shifts=bool(root.shifts), start=start, end=end, step=step)
+        return clock_time(0), ()
 
 
 def report(caller: Caller, catalogue: Catalogue, field: Field, period: Period, by: str, subject: str) -> Report | None:
@@ -131,27 +159,30 @@ def report(caller: Caller, catalogue: Catalogue, field: Field, period: Period, b
     subjects = field.subjects(catalogue)
     if not subjects:
         return None
-    subject = subject or subjects[0]
-    if subject not in subjects:
-        raise Refused(422, "not metered", f"{subject} is not metered here; metered are {', '.join(subjects)}")
-    whole = by_subject(field.ask(caller, (period.start, period.end), subjects, "total", None).rows)
-    before = by_subject(field.ask(caller, period.before, subjects, "total", None).rows)
+    subject = subject or subjects[0].name
+    asked = [s for s in subjects if s.name == subject]
+    if not asked:
+        known = ", ".join(s.name for s in subjects)
+        raise Refused(422, "not metered", f"{subject} is not metered here; metered are {known}")
+    totals = by_subject(field.ask(caller, (period.start, period.end), subjects, "total", None))
+    before = by_subject(field.ask(caller, period.before, subjects, "total", None))
     refusal = None
-    rows: tuple[Use, ...] = ()
+    rows: list[Use] = []
     try:
-        rows = field.ask(caller, (period.start, period.end), [subject], by, period.step).rows
+        rows = field.ask(caller, (period.start, period.end), asked, by, period.step)
     except Refused as refused:
         refusal = str(refused)
+    plantday, shifts = _clock(catalogue.root)
 
     def complete(start: datetime, end: datetime) -> bool:
-        return start >= period.start and end <= period.end and not _clipped(start, end, period)
+        return whole(period.step, start, end, catalogue.root.zone, plantday, shifts)
 
     return Report(
         period=period,
         tz=catalogue.root.timezone,
         by=by,
         subject=subject,
-        tiles=tuple(_tile(s, whole.get(s, []), before.get(s, []), period) for s in subjects),
+        tiles=tuple(_tile(s, totals.get(s.name, []), before.get(s.name, []), period) for s in subjects),
         usage=usage(subject, rows, order(catalogue), complete),
         names=names(catalogue, {row.key for row in rows}),
         rows=tuple(sorted(rows, key=lambda row: row.start)),
@@ -159,21 +190,18 @@ def report(caller: Caller, catalogue: Catalogue, field: Field, period: Period, b
     )
 
 
-_FIXED = {"1m": timedelta(minutes=1), "15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
-
-
-def _clipped(start: datetime, end: datetime, period: Period) -> bool:
-    """Say whether the period cuts this bucket: a bar of twenty minutes must not pass for an hour."""
-    length = _FIXED.get(period.step)
-    if length is not None:
-        return end - start < length
-    return (start == period.start and period.name != "7d") or (end == period.end and period.running)
-
-
-def _tile(subject: str, rows: Sequence[Row], before: Sequence[Row], period: Period) -> Tile:
+def _tile(subject: Subject, rows: Sequence[Row], before: Sequence[Row], period: Period) -> Tile:
     now, then = total(rows), total(before)
     unit = next((row.unit for row in (*rows, *before)), "")
-    return Tile(subject, unit, now, then.value, change(now.value, then.value), per_hour(now.value, period.hours))
+    return Tile(
+        subject=subject.name,
+        stream=subject.stream,
+        unit=unit,
+        amount=now,
+        before=then.value,
+        change=change(now.value, then.value),
+        per_hour=per_hour(now.value, period.hours),
+    )
 
 
 def order(catalogue: Catalogue) -> list[str]:

@@ -1,0 +1,181 @@
+"""The portal in front of the real API on a real database with the real plant model; only the readings are made up."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+import uvicorn
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from hefa_apps.client import Platform
+from hefa_apps.host import create_app as create_portal
+from hefa_apps.session import Sessions
+from hefa_contract.plant import Plant
+from hefa_platform.api import Limits
+from hefa_platform.api import create_app as create_api
+from hefa_platform.store import keys, plant_model
+from hefa_platform.store.database import Database
+from hefa_platform.store.migrations import migrate
+
+STRANGER = "PLC-7/oven <b>temp</b>"  # what a gateway sent that the plant model does not know
+
+# A made-up plant: each gauge swings about its normal value, each register runs at half its greatest rate or at 30 an
+# hour, each state is its first name. Two hours by the minute, a day before that by the ten minutes for registers.
+_READINGS = """
+WITH moment AS (
+  SELECT ts, true AS gauges FROM generate_series(now() - interval '2 hours', now(), interval '1 minute') ts
+  UNION ALL
+  SELECT ts, false FROM generate_series(now() - interval '26 hours', now() - interval '121 minutes',
+                                        interval '10 minutes') ts
+)
+INSERT INTO reading (tag_id, ts, value, quality)
+SELECT tag_id, ts,
+       CASE kind
+         WHEN 'counter' THEN extract(epoch FROM ts - now() + interval '30 hours') / 3600
+                             * coalesce(least(max_rate * 0.5, 400), 30)
+         WHEN 'state' THEN coalesce((SELECT min(code::double precision) FROM jsonb_object_keys(states) code), 0)
+         ELSE coalesce(normal, 1) * (1 + 0.01 * sin(extract(epoch FROM ts) / 300 + tag_id))
+       END, 192
+  FROM tag CROSS JOIN moment
+ WHERE NOT retired AND assigned AND (gauges OR kind = 'counter')
+"""
+
+
+@dataclass
+class Portal:
+    """A running portal and the platform behind it."""
+
+    url: str
+    api: str
+    key: str
+    dsn: str  # the administrator's
+
+    def client(self) -> httpx2.Client:
+        """Return a client that asks with the administrator's key and follows no redirect."""
+        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
+
+    def execute(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Run one statement as the database's administrator."""
+        with psycopg.connect(self.dsn) as connection:
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def record(self, tag: str, value: float | None, quality: int = 192) -> None:
+        """Store a reading of now, as ingest would."""
+        self.execute(
+            """
+            WITH new AS (
+              INSERT INTO reading SELECT tag_id, now(), %s, %s FROM tag WHERE name = %s RETURNING tag_id, ts, value, quality)
+            INSERT INTO latest (tag_id, ts, value, quality) SELECT * FROM new ON CONFLICT (tag_id) DO UPDATE
+               SET ts = excluded.ts, value = excluded.value, quality = excluded.quality, changed_at = clock_timestamp()
+            """,
+            value,
+            quality,
+            tag,
+        )
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Serve an ASGI app on a free port of this machine for as long as the block runs."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, h11_max_incomplete_event_size=1 << 16)
+    config.timeout_graceful_shutdown = 1
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        if hasattr(app.state, "broadcaster"):
+            app.state.broadcaster.close()
+        if hasattr(app.state, "closing"):
+            app.state.closing.set()
+        server.should_exit = True
+        thread.join(10)
+
+
+@contextmanager
+def portal_on(postgres: str, migrated: str | None, passwords: dict[str, str], plant: Plant | None) -> Iterator[Portal]:
+    """A portal, an API and a database of their own; `plant` None leaves the database without a plant model."""
+    name = f"hefa_apps_{secrets.token_hex(4)}"
+    admin = make_conninfo(postgres, dbname=name)
+    with psycopg.connect(postgres, autocommit=True) as server:
+        source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(migrated)) if migrated else sql.SQL("")
+        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + source)
+    if migrated is None:
+        migrate(admin, passwords)
+    owner, api = (Database(_as(admin, role, passwords)) for role in ("hefa_owner", "hefa_api"))
+    platform = None
+    try:
+        if plant is not None:
+            plant_model.load(owner, plant)
+        key = keys.create(api, name="test", role="admin", site="*", expires_at=None, by="test")[0]
+        with served(create_api(api, Limits(rate=1e6, burst=1e6))) as api_url:
+            platform = Platform(api_url)
+            sealing = base64.urlsafe_b64encode(secrets.token_bytes(32))
+            with served(create_portal(platform, Sessions(sealing, hours=1))) as url:
+                yield Portal(url, api_url, key, admin)
+    finally:
+        if platform is not None:
+            platform.close()
+        owner.close()
+        api.close()
+        with psycopg.connect(postgres, autocommit=True) as server:
+            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _as(admin: str, role: str, passwords: dict[str, str]) -> str:
+    return make_conninfo(admin, user=role, password=passwords[role])
+
+
+def fill(portal: Portal) -> None:
+    """Put a day of readings into the database, a stranger's tag among them, and let the gateways be seen."""
+    with psycopg.connect(portal.dsn) as connection:
+        connection.execute("SELECT ensure_partitions(ARRAY[current_date - 2, current_date - 1, current_date, current_date + 1])")
+        connection.execute(
+            """
+            INSERT INTO tag (name, edge_id, site, kind, assigned)
+            SELECT %s, edge_id, site, 'gauge', false FROM edge WHERE name = 'gw-guest'
+            """,
+            [STRANGER],
+        )
+        connection.execute(_READINGS)
+        connection.execute("INSERT INTO reading SELECT tag_id, now(), 412.5, 192 FROM tag WHERE name = %s", [STRANGER])
+        connection.execute(
+            """
+            INSERT INTO latest (tag_id, ts, value, quality)
+            SELECT DISTINCT ON (tag_id) tag_id, ts, value, quality FROM reading ORDER BY tag_id, ts DESC
+            """
+        )
+        connection.execute("UPDATE edge SET online = name <> 'gw-a6', status_at = now(), seen_at = now() WHERE name LIKE 'gw-a_'")
+        # Readers compute every minute from the readings: what is on the page is what was put in.
+        connection.execute("UPDATE rollup_state SET watermark = now() - interval '27 hours'")
+
+
+@pytest.fixture(scope="session")
+def portal(postgres: str, migrated: str | None, role_passwords: dict[str, str], plant: Plant) -> Iterator[Portal]:
+    """The portal with a day of readings. One for all tests: a test that writes writes to a tag of its own."""
+    with portal_on(postgres, migrated, role_passwords, plant) as running:
+        fill(running)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def empty_portal(postgres: str, migrated: str | None, role_passwords: dict[str, str], plant: Plant) -> Iterator[Portal]:
+    """A plant model and not one reading."""
+    with portal_on(postgres, migrated, role_passwords, plant) as running:
+        yield running
