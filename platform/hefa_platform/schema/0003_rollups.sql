@@ -2,7 +2,7 @@
 -- register needs its predecessor: minutes are computed from raw in the order of time, hours are sums of minutes.
 
 CREATE TABLE reading_1m (
-  tag_id        integer NOT NULL REFERENCES tag,
+  tag_id        integer NOT NULL,               -- no foreign key: looking it up costs as much as the row
   bucket        timestamptz NOT NULL,           -- start of the minute
   n             integer NOT NULL,               -- readings in the minute; 0 = an earlier reading still holds
   n_good        integer NOT NULL,               -- of these usable ones (quality >= 64)
@@ -23,7 +23,7 @@ CREATE TABLE reading_1m (
   PRIMARY KEY (tag_id, bucket)
 );
 -- The same columns, each the sum (or least, greatest, first, last) over the hour's minutes.
-CREATE TABLE reading_1h (LIKE reading_1m, PRIMARY KEY (tag_id, bucket), FOREIGN KEY (tag_id) REFERENCES tag);
+CREATE TABLE reading_1h (LIKE reading_1m, PRIMARY KEY (tag_id, bucket));
 
 DO $$
 BEGIN
@@ -169,6 +169,29 @@ LANGUAGE sql STABLE AS $$
          coalesce(resets, CASE WHEN coalesce(counter, true) THEN 0 END)
     FROM minute FULL JOIN counted USING (tag_id, bucket)
 $$;
+
+-- Drops raw readings of whole days before `before`; returns what was dropped. Rollups stay, and what they still have
+-- to be made from stays too. SECURITY DEFINER: maintain must not own tables.
+CREATE FUNCTION drop_readings(before timestamptz) RETURNS SETOF text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE part text; upper_bound timestamptz;
+BEGIN
+  before := least(before, (SELECT min(from_ts) - interval '1 day' FROM rollup_dirty), (SELECT watermark FROM rollup_state));
+  IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN
+    RETURN QUERY EXECUTE 'SELECT drop_chunks(''reading'', older_than => $1)::text' USING before;
+    RETURN;
+  END IF;
+  FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = 'reading'::regclass AND c.relname ~ '^reading_\d{8}$' ORDER BY 1 LOOP
+    upper_bound := (to_date(right(part, 8), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC';
+    IF upper_bound <= before THEN
+      EXECUTE format('DROP TABLE %I', part);
+      RETURN NEXT part;
+    END IF;
+  END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION drop_readings(timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION drop_readings(timestamptz) TO hefa_jobs;
 
 GRANT SELECT ON reading_1m, reading_1h, rollup_state, rollup_dirty TO hefa_ingest, hefa_jobs, hefa_api, hefa_read;
 GRANT INSERT ON rollup_dirty TO hefa_ingest;

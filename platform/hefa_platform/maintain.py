@@ -1,0 +1,95 @@
+"""The platform's housekeeper: rollups, partitions ahead, retention. One works at a time, others stand by.
+
+All work is done on one connection that also holds the lock of the one who works: where it breaks, the lock and the
+unfinished work are gone together, and whoever comes next finds the notes of what is still to do.
+"""
+
+import logging
+import threading
+import time
+from itertools import cycle
+from typing import Literal
+
+from hefa_platform.store import rollups, upkeep
+from hefa_platform.store.database import Connection, Database, SchemaMissing, Unavailable
+from hefa_platform.store.migrations import require_current
+
+logger = logging.getLogger(__name__)
+
+STAND_BY_S = 2.0  # between two attempts to become the one who works
+ADVANCE_S = 10.0  # between two moves of the watermark
+UPKEEP_S = 600.0  # between two looks at partitions and retention
+IDLE_S = 0.5  # pause when nothing is dirty
+RETRY_S = (0.2, 5.0)
+
+
+class Keeper:
+    """Runs until stopped; waits for the database for ever."""
+
+    def __init__(self, database: Database, name: str, *, raw_retention_days: int = 90) -> None:
+        self._database, self._name, self._retention_days = database, name, raw_retention_days
+        self._stop = threading.Event()
+        self._said = ""
+
+    def run(self) -> None:
+        """Work, or stand by to. Raises what is a bug."""
+        delay = RETRY_S[0]
+        while not self._stop.is_set():
+            try:
+                with self._database.session() as connection:
+                    require_current(connection)
+                    self._say("")
+                    delay = RETRY_S[0]
+                    if self._claim(connection):
+                        self._keep(connection)
+                    upkeep.alive(connection, self._name, False, "stopped")
+            except Unavailable as error:
+                self._say(type(error).__name__, error)
+                self._stop.wait(delay)
+                delay = min(delay * 2, RETRY_S[1])
+        logger.info("stopped worker=%s", self._name)
+
+    def stop(self) -> None:
+        """Ask it to end; the range being rewritten is finished first."""
+        self._stop.set()
+
+    def _claim(self, connection: Connection) -> bool:
+        told = False
+        while not rollups.claim(connection):
+            if not told:
+                told = True
+                logger.info("another one works, standing by worker=%s", self._name)
+            upkeep.alive(connection, self._name, True, "standing by")
+            if self._stop.wait(STAND_BY_S):
+                return False
+        logger.info("ready worker=%s engine=%r", self._name, self._database.engine.version)
+        return not self._stop.is_set()
+
+    def _keep(self, connection: Connection) -> None:
+        next_advance = next_upkeep = 0.0
+        # In turn, so that pages get what is recent soon and a long backfill is done with too.
+        ends: cycle[Literal["newest", "oldest"]] = cycle(("newest", "oldest"))
+        while not self._stop.is_set():
+            now = time.monotonic()
+            if now >= next_upkeep:
+                next_upkeep = now + UPKEEP_S
+                upkeep.prepare_partitions(connection)
+                dropped = upkeep.forget_old(connection, self._retention_days)
+                if dropped:
+                    logger.info("raw readings beyond retention dropped partitions=%s", ",".join(dropped))
+            if now >= next_advance:
+                next_advance = now + ADVANCE_S
+                rollups.advance(connection)
+                upkeep.alive(connection, self._name, True, f"{rollups.backlog(connection)} ranges to roll up")
+            if rollups.work(connection, next(ends)) is None:
+                self._stop.wait(IDLE_S)
+
+    def _say(self, kind: str, error: Unavailable | None = None) -> None:
+        if kind == self._said:
+            return
+        self._said = kind
+        if error is None:
+            logger.info("the database is back worker=%s", self._name)
+        else:
+            level = logging.ERROR if isinstance(error, SchemaMissing) else logging.WARNING
+            logger.log(level, "cannot work, waiting: %s", error)

@@ -1,0 +1,207 @@
+"""Minutes and hours from raw readings: the watermark, the notes of what is dirty, and the work they ask for.
+
+`advance` moves the watermark and notes the minutes it passed; `work` takes the notes of one clock hour and rewrites
+exactly the minutes that its readings touch, and their hours, in one transaction. There is no other way a rollup is
+written, so that any order and lateness of arrival ends in what raw says. One connection does both: whoever holds the
+lock of `claim` on it is the only one.
+"""
+
+import logging
+from datetime import datetime
+from typing import Any, Literal
+
+from psycopg import Cursor
+
+from hefa_platform.store.database import Connection
+
+logger = logging.getLogger(__name__)
+
+_LOCK = 0x68656662
+BEHIND = "2 minutes"  # how long readings have to arrive before their minute is written the first time
+SETTLE = "1 second"  # an hour that is being filled is left alone until nothing came for so long …
+AT_LAST = "10 seconds"  # … or until it has waited for so long
+
+
+def claim(connection: Connection) -> bool:
+    """Become the one who works on rollups, until the connection ends; False while another one is."""
+    connection.execute("SET work_mem = '64MB'; SET jit = off; SET lock_timeout = '10s'")
+    return bool(_one(connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]))[0])
+
+
+def advance(connection: Connection, to: datetime | None = None) -> datetime:
+    """Move the watermark forward, to the minute two minutes ago or to `to`, and return it.
+
+    Waits for the transactions that have read the old one, and lets no new one pass meanwhile: a table lock is fair,
+    row locks alone could keep us waiting under load.
+    """
+    target = """
+        SELECT watermark, greatest(watermark, date_bin(
+                 '1 minute', coalesce(%(to)s, clock_timestamp() - %(behind)s::interval), 'epoch'))
+          FROM rollup_state
+    """
+    with connection.transaction():
+        before, after = _one(connection.execute(target, {"to": to, "behind": BEHIND}))
+        if after > before:
+            connection.execute("LOCK TABLE rollup_state IN EXCLUSIVE MODE")
+            # One note per clock hour, because `work` takes an hour at a time.
+            connection.execute(
+                """
+                WITH moved AS (
+                  UPDATE rollup_state SET watermark = %(after)s WHERE watermark = %(before)s
+                )
+                INSERT INTO rollup_dirty (from_ts, to_ts)
+                SELECT greatest(%(before)s, hour), least(%(after)s, hour + interval '1 hour')
+                  FROM generate_series(date_bin('1 hour', %(before)s, 'epoch'), %(after)s - interval '1 microsecond',
+                                       interval '1 hour') AS hour
+                """,
+                {"before": before, "after": after},
+            )
+    watermark: datetime = after
+    return watermark
+
+
+def work(connection: Connection, first: Literal["newest", "oldest"], *, settled: bool = True) -> int | None:
+    """Rewrite what one dirty hour touches, the newest or the oldest; None when nothing is due.
+
+    Returns the number of minutes written. `settled=False` takes an hour that is still being filled too.
+    """
+    with connection.transaction():
+        hour = _due(connection, first, settled)
+        if hour is None:
+            return None
+        tags, los, his = _touched(connection, hour)
+        if not tags:
+            return 0
+        minutes = _minutes(connection, tags, los, his)
+        _hours(connection, tags, los, his)
+    return minutes
+
+
+def backlog(connection: Connection) -> int:
+    """Notes not worked off yet."""
+    return int(_one(connection.execute("SELECT count(*) FROM rollup_dirty"))[0])
+
+
+def _due(connection: Connection, first: Literal["newest", "oldest"], settled: bool) -> datetime | None:
+    row = _one(
+        connection.execute(
+            """
+        SELECT CASE WHEN %(newest)s THEN max(hour) ELSE min(hour) END FROM (
+          SELECT date_bin('1 hour', from_ts, 'epoch') AS hour FROM rollup_dirty GROUP BY 1
+          HAVING bool_or(tag_id IS NULL) OR NOT %(settled)s
+              OR max(noted_at) < clock_timestamp() - %(settle)s::interval
+              OR min(noted_at) < clock_timestamp() - %(at_last)s::interval
+        ) due
+        """,
+            {"newest": first == "newest", "settled": settled, "settle": SETTLE, "at_last": AT_LAST},
+        )
+    )
+    hour: datetime | None = row[0]
+    return hour
+
+
+def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[datetime], list[datetime]]:
+    """Take the notes of an hour; return the ranges of minutes that their readings touch, merged by tag.
+
+    A gauge's reading holds until the next one, at most two heartbeats. A register's reading also decides what was
+    counted since the one before it and until the one after it, whatever the distance. Nothing reaches beyond the
+    watermark: there the readers compute for themselves.
+    """
+    rows = connection.execute(
+        """
+        WITH taken AS (
+          DELETE FROM rollup_dirty WHERE from_ts >= %(hour)s AND from_ts < %(hour)s + interval '1 hour'
+          RETURNING tag_id, from_ts, to_ts
+        ), late AS (
+          SELECT tag_id, range_agg(tstzrange(date_bin('1 minute', from_ts, 'epoch'),
+                                             date_bin('1 minute', to_ts, 'epoch') + interval '1 minute')) AS ranges
+            FROM taken WHERE tag_id IS NOT NULL GROUP BY tag_id
+        ), passed AS (
+          SELECT range_agg(tstzrange(from_ts, to_ts)) AS ranges FROM taken WHERE tag_id IS NULL
+        ), noted AS (
+          SELECT tag_id, unnest(ranges) AS noted, true AS is_late FROM late
+          UNION ALL
+          SELECT tag_id, unnest(ranges), false FROM passed CROSS JOIN tag WHERE passed.ranges IS NOT NULL
+        ), wide AS (
+          SELECT tag_id, tstzrange(
+                   least(lower(noted), date_bin('1 minute', before.ts, 'epoch')),
+                   least(watermark, greatest(upper(noted), CASE WHEN is_late THEN
+                     date_bin('1 minute', CASE WHEN kind = 'counter' THEN after.ts
+                                               ELSE least(after.ts, last.ts + 2 * heartbeat_s * interval '1 second')
+                                          END, 'epoch') + interval '1 minute' END))) AS range
+            FROM noted JOIN tag USING (tag_id) CROSS JOIN rollup_state
+            LEFT JOIN LATERAL (
+              SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= lower(noted) AND ts < upper(noted)
+               ORDER BY ts DESC LIMIT 1) AS last ON true
+            LEFT JOIN LATERAL (
+              SELECT ts FROM reading
+               WHERE tag_id = tag.tag_id AND ts < lower(noted) AND quality >= 64 ORDER BY ts DESC LIMIT 1
+              ) AS before ON kind = 'counter' AND last.ts IS NOT NULL
+            LEFT JOIN LATERAL (
+              SELECT ts FROM reading
+               WHERE tag_id = tag.tag_id AND ts >= upper(noted) AND (quality >= 64 OR kind <> 'counter')
+               ORDER BY ts LIMIT 1) AS after ON is_late
+           WHERE lower(noted) < watermark
+        )
+        SELECT tag_id, lower(range), upper(range)
+          FROM (SELECT tag_id, unnest(range_agg(range)) AS range FROM wide GROUP BY tag_id) AS merged
+         ORDER BY tag_id, 2
+        """,
+        {"hour": hour},
+    ).fetchall()
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+
+
+def _minutes(connection: Connection, tags: list[int], los: list[datetime], his: list[datetime]) -> int:
+    ranges: list[Any] = [tags, los, his]
+    connection.execute(
+        """
+        DELETE FROM reading_1m AS m USING unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[]) AS w(tag_id, lo, hi)
+         WHERE m.tag_id = w.tag_id AND m.bucket >= w.lo AND m.bucket < w.hi
+        """,
+        ranges,
+    )
+    return connection.execute(
+        "INSERT INTO reading_1m SELECT * FROM minute_rollup(%b::integer[], %b::timestamptz[], %b::timestamptz[])",
+        ranges,
+    ).rowcount
+
+
+def _hours(connection: Connection, tags: list[int], los: list[datetime], his: list[datetime]) -> None:
+    """Add up the minutes of each touched hour again.
+
+    The hour's first value is its first reading's, or the one held when there was none; its last is the one in force.
+    """
+    hours: list[Any] = [tags, los, his]
+    connection.execute(
+        """
+        DELETE FROM reading_1h AS h USING unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[]) AS w(tag_id, lo, hi)
+         WHERE h.tag_id = w.tag_id AND h.bucket >= date_bin('1 hour', w.lo, 'epoch') AND h.bucket < w.hi
+        """,
+        hours,
+    )
+    connection.execute(
+        """
+        INSERT INTO reading_1h
+        SELECT m.tag_id, t.hour, sum(n), sum(n_good), min(min), max(max),
+               (array_agg(first ORDER BY n = 0, bucket) FILTER (WHERE first_ts IS NOT NULL))[1],
+               (array_agg(first_ts ORDER BY n = 0, bucket) FILTER (WHERE first_ts IS NOT NULL))[1],
+               (array_agg(last ORDER BY bucket DESC) FILTER (WHERE last_ts IS NOT NULL))[1],
+               max(last_ts), sum(sum), sum(tw_sum), sum(covered_s), min(worst),
+               sum(inc_measured), sum(inc_estimated), sum(inc_unknown), sum(resets)
+          FROM (SELECT DISTINCT tag_id, hour
+                  FROM unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[]) AS w(tag_id, lo, hi)
+                 CROSS JOIN LATERAL generate_series(
+                         date_bin('1 hour', lo, 'epoch'), hi - interval '1 microsecond', interval '1 hour') AS hour
+               ) AS t
+          JOIN reading_1m AS m ON m.tag_id = t.tag_id AND m.bucket >= t.hour AND m.bucket < t.hour + interval '1 hour'
+         GROUP BY m.tag_id, t.hour
+        """,
+        hours,
+    )
+
+
+def _one(cursor: Cursor[tuple[Any, ...]]) -> tuple[Any, ...]:
+    row = cursor.fetchone()
+    assert row is not None
+    return row
