@@ -59,7 +59,6 @@ class Stack:
     api: httpx2.Client
     portal: str
     mqtt: str
-    portal_key: str
 
     def get(self, path: str, **query: Any) -> Any:
         answer = self.api.get(f"/v1/{path}", params=query)
@@ -105,7 +104,7 @@ def stack() -> Iterator[Stack]:
                 base_url=document["api"], headers={"Authorization": f"Bearer {document['key']}"}, timeout=30
             )
             with client:
-                yield Stack(compose, client, document["portal"], document["mqtt"], document["key"])
+                yield Stack(compose, client, document["portal"], document["mqtt"])
         except subprocess.CalledProcessError as error:
             logs = run("docker", "compose", "ps", "--all") + run("docker", "compose", "logs", "--tail=40")
             pytest.fail(f"{' '.join(error.cmd)}: {error.stderr.decode()[-2000:]}\n{logs}")
@@ -115,7 +114,7 @@ def stack() -> Iterator[Stack]:
 
 def test_every_service_is_healthy_and_every_one_shot_done(stack: Stack) -> None:
     states = {c.Service: (c.State, c.Health, c.ExitCode) for c in stack.compose.get_containers(include_all=True)}
-    once = {"secrets", "migrate", "load"}
+    once = {"secrets", "migrate", "load", "history"}
     assert {name for name, state in states.items() if state == ("exited", "", 0)} == once, states
     assert {name for name, state in states.items() if state[:2] == ("running", "healthy")} == states.keys() - once, (
         states
@@ -210,6 +209,15 @@ def balanced(stack: Stack) -> list[dict[str, Any]]:
     edges: list[dict[str, Any]] = stack.get("pipeline")["edges"]
     parts = ("stored", "duplicate", "conflict", "quarantined")
     return edges if all(edge["received"] == sum(edge[part] for part in parts) for edge in edges) else []
+
+
+def test_a_lost_database_is_not_replaced_by_an_empty_one(stack: Stack) -> None:
+    """With its volume gone, the stack says so and stays down: an empty database would look like a working one."""
+    run("docker", "compose", "rm", "--stop", "--force")
+    run("docker", "volume", "rm", f"{PROJECT}_database")
+    with pytest.raises(subprocess.CalledProcessError):
+        run("docker", "compose", "up", "--detach", "--wait", "--wait-timeout", "30", "database")
+    assert "is the right volume mounted there?" in run("docker", "compose", "logs", "database")
 
 
 def test_down_leaves_nothing(stack: Stack) -> None:
