@@ -6,6 +6,7 @@ One process holds a site at a time: `claim` takes the directory until the proces
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,6 +14,8 @@ from typing import Any, TextIO
 import msgspec
 
 FORMAT = 1
+
+logger = logging.getLogger(__name__)
 
 
 class Occupied(Exception):
@@ -36,12 +39,17 @@ class Checkpoint:
             ) from None
 
     def read(self) -> dict[str, Any] | None:
-        """Read what was saved last; None where nothing was, or in a format of another version."""
+        """Read what was saved last; None where nothing was, or nothing that can be used."""
         try:
-            document: dict[str, Any] = msgspec.json.decode(self._path.read_bytes())
+            document = msgspec.json.decode(self._path.read_bytes())
         except FileNotFoundError:
             return None
-        return document if document.get("format") == FORMAT else None
+        except msgspec.DecodeError:
+            document = None
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            logger.error("the checkpoint cannot be read and is not used: %s", self._path)
+            return None
+        return document
 
     def save(self, document: dict[str, Any]) -> None:
         """Replace the checkpoint: after a crash at any moment the file is the old one or the new one."""
