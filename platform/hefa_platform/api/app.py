@@ -74,7 +74,7 @@ def _routes() -> FastAPI:
     )  # fmt: skip
     problems.install(app)
     for module in (latest, series, stream, consumption, plant, events, pipeline, quarantine, keys, health):
-        app.include_router(module.router, prefix="/v1")
+        app.include_router(module.router)
     docs.install(app)
 
     def describe() -> dict[str, Any]:

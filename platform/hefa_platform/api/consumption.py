@@ -17,7 +17,7 @@ from hefa_platform.store import tags as tag_store
 from hefa_platform.store.buckets import Step
 from hefa_platform.store.consumption import By
 
-router = APIRouter(tags=["consumption"])
+router = APIRouter(prefix="/v1", tags=["consumption"])
 
 
 class Row(Answer):

@@ -28,7 +28,7 @@ from hefa_platform.api.params import (
 from hefa_platform.api.problems import Problem, invalid, responses
 from hefa_platform.store import records as store
 
-router = APIRouter(tags=["events"])
+router = APIRouter(prefix="/v1", tags=["events"])
 
 AHEAD = timedelta(minutes=5)  # how far a clock may be ahead of ours
 _INSTANTS = ("entered",)  # fields beyond ts that are µs on the wire and RFC 3339 here

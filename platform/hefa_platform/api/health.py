@@ -17,7 +17,7 @@ from hefa_platform.api.problems import responses
 from hefa_platform.store import pipeline as store
 from hefa_platform.store.database import Database, Unavailable
 
-router = APIRouter(tags=["health"])
+router = APIRouter(prefix="/v1", tags=["health"])
 
 
 class Health(Answer):

@@ -12,7 +12,7 @@ from hefa_platform.api.problems import Problem, invalid, not_found, responses
 from hefa_platform.store import keys as store
 from hefa_platform.store.keys import Role
 
-router = APIRouter(tags=["access"])
+router = APIRouter(prefix="/v1", tags=["access"])
 
 
 class Key(Answer):

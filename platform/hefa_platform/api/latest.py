@@ -14,7 +14,7 @@ from hefa_platform.api.plant import TagFilter, known
 from hefa_platform.api.problems import invalid, responses
 from hefa_platform.store import tags as store
 
-router = APIRouter(tags=["readings"])
+router = APIRouter(prefix="/v1", tags=["readings"])
 
 STALE_HEARTBEATS = 2
 

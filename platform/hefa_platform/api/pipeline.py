@@ -11,7 +11,7 @@ from hefa_platform.api.params import Answer
 from hefa_platform.api.problems import responses
 from hefa_platform.store import pipeline as store
 
-router = APIRouter(tags=["pipeline"])
+router = APIRouter(prefix="/v1", tags=["pipeline"])
 
 FRESHNESS_MINUTES = 5
 

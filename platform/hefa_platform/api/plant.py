@@ -12,7 +12,7 @@ from hefa_platform.api.params import Answer, Page, TagName, TagPath, Text, from_
 from hefa_platform.api.problems import not_found, responses
 from hefa_platform.store import tags as store
 
-router = APIRouter(tags=["plant"])
+router = APIRouter(prefix="/v1", tags=["plant"])
 
 
 class Asset(Answer):

@@ -148,6 +148,8 @@ def _http(error: HTTPException) -> Problem:
             return Problem(405, "method", "Method not allowed", "This path does not know that method; see Allow.")
         case 400:
             return Problem(400, "json", "Not JSON", "The body cannot be read as JSON.")
+        case 413:
+            return Problem(413, "too-large", "Body too large", str(error.detail))
     return Problem(error.status_code, "http", "Refused", str(error.detail))
 
 

@@ -12,7 +12,7 @@ from hefa_platform.api.params import Answer, Page, Text, from_cursor, to_cursor
 from hefa_platform.api.problems import responses
 from hefa_platform.store import records as store
 
-router = APIRouter(tags=["pipeline"])
+router = APIRouter(prefix="/v1", tags=["pipeline"])
 
 
 class Quarantined(Answer):

@@ -20,7 +20,7 @@ from hefa_platform.store import tags as tag_store
 from hefa_platform.store.buckets import FIXED, MINUTE, Step, floor
 from hefa_platform.store.series import Agg
 
-router = APIRouter(tags=["readings"])
+router = APIRouter(prefix="/v1", tags=["readings"])
 
 # What makes sense for a kind; the first is the default. The mean of a register or the sum of a pH mean nothing.
 LEGAL: dict[str, tuple[Agg, ...]] = {

@@ -24,6 +24,11 @@ class _Server(uvicorn.Server):
 
 def serve(app: FastAPI, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; streams end at once, other requests within three seconds."""
+    server(app, host, port).run()
+
+
+def server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
+    """A server that has not started yet. Port 0 takes a free one."""
     config = uvicorn.Config(
         app,
         host=host,
@@ -34,4 +39,4 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         timeout_graceful_shutdown=STOP_S,
         h11_max_incomplete_event_size=1 << 16,  # 200 tags in a URL
     )
-    _Server(config, app.state.broadcaster).run()
+    return _Server(config, app.state.broadcaster)

@@ -25,7 +25,7 @@ from hefa_platform.store import tags as store
 from hefa_platform.store.database import Database, Unavailable
 
 logger = logging.getLogger(__name__)
-router = APIRouter(tags=["readings"])
+router = APIRouter(prefix="/v1", tags=["readings"])
 
 INTERVAL_S = 1.0
 HEARTBEAT_S = 15.0
