@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         ge=0,
         description="How long an acknowledged envelope is kept, to be sent again to a platform restored from backup.",
     )
+    resend_s: float = Field(
+        10.0,
+        ge=0.1,
+        description="Seconds without an ack after which an envelope is sent again, doubled each time; shorter floods slow links.",
+    )
     window: int = Field(128, ge=1, le=1000, description="Envelopes in flight, unacknowledged, for one gateway.")
 
     @property

@@ -59,6 +59,7 @@ class Gateway:
             client_id=f"{edge}{suffix}",
             announce=lane == "live",
             window=settings.window,
+            rto_s=settings.resend_s,
             clock=clock,
         )
         self._blocked = False
@@ -71,11 +72,13 @@ class Gateway:
         value: NDArray[np.float64],
         quality: NDArray[np.uint8],
         events: Sequence[AnyEvent] = (),
-        mark: tuple[int, int] | None = None,
+        *,
+        mark: tuple[int, int],
     ) -> None:
         """Keep those readings that are of this gateway, and the events; on return they are durable.
 
-        Columns of equal length, `tag` by column of the simulation. With `mark` all is one transaction.
+        Columns of equal length, `tag` by column of the simulation; `mark` is the span of time they are of. All is
+        one transaction.
 
         Raises:
             OutboxFull: the policy is to block and there is no room; nothing was kept.
@@ -88,7 +91,7 @@ class Gateway:
         for start in range(0, len(events), MAX_EVENTS):
             part = list(events[start : start + MAX_EVENTS])
             messages.append(Events(epoch="", seq=0, made=made, events=part))
-        if messages or mark is not None:
+        if messages:
             self.outbox.append(messages, mark)
             self.publisher.notify()
 
@@ -99,10 +102,12 @@ class Gateway:
         value: NDArray[np.float64],
         quality: NDArray[np.uint8],
         events: Sequence[AnyEvent] = (),
+        *,
+        mark: tuple[int, int],
     ) -> None:
         """Like `record`, for readings that cannot wait: where a full outbox blocks they are lost, and the gap told."""
         try:
-            self.record(tag, ts, value, quality, events)
+            self.record(tag, ts, value, quality, events, mark=mark)
         except OutboxFull as full:
             self.outbox.skip(int(np.count_nonzero(self._mine[tag])))
             if not self._blocked:

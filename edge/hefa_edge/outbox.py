@@ -23,6 +23,7 @@ from typing import Literal, NamedTuple
 
 from hefa_contract.envelope import Envelope, Events, Gap, Message, decode, encode
 from hefa_edge.config import FullPolicy
+from hefa_edge.failpoint import reach
 
 Kind = Literal["data", "event", "gap"]
 
@@ -139,6 +140,8 @@ class Outbox:
                     pass
                 if mark is not None:
                     self._set("mark", f"{mark[0]} {mark[1]}")
+                reach("outbox.appending")
+            reach("outbox.appended")
             return seqs
 
     def skip(self, readings: int) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from hefa_contract.envelope import parse_correlation
 from hefa_contract.receipt import Ack
 from hefa_contract.rejection import Code
+from hefa_edge.failpoint import reach
 from hefa_edge.outbox import Item, Outbox
 from hefa_edge.session import SILENCE_S, Session, parse_url
 
@@ -215,7 +216,9 @@ class Publisher:
         mine = [ack for ack in acks if ack.epoch == self._outbox.epoch]
         done = [seq for ack in mine for seq in ack.ok]
         if done:
+            reach("publisher.acknowledged")
             self._outbox.retire(done)
+            reach("publisher.retired")
             for seq in done:
                 self._flights.pop(seq, None)
                 self._oversize.pop(seq, None)
@@ -321,6 +324,7 @@ class Publisher:
         flight.mid = session.publish(channel, item.payload, self._outbox.epoch, item.seq, wait)
         flight.sent, flight.due, flight.at_broker = now, now + wait, False
         self._by_mid[flight.mid] = flight
+        reach("publisher.sent")
 
     def _split(self, seq: int, size: int) -> None:
         self._flights.pop(seq, None)

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from hefa_contract.envelope import Events, Gap
 from hefa_contract.rejection import Code, Rejected
+from hefa_platform.failpoint import reach
 from hefa_platform.store.arrival import Arrival, Group, Outcome
 from hefa_platform.store.database import Connection, Database, Refused
 from hefa_platform.store.readings import ReadingWriter, Without
@@ -141,6 +142,7 @@ class Intake:
             self._counters(connection, group)
             if trial:
                 raise _Probe
+            reach("intake.committing")
         self._writer.committed(group)
         return group.outcomes
 

@@ -18,6 +18,7 @@ from psycopg import errors
 
 from hefa_contract.envelope import GOOD, UNCERTAIN, Decoded, Envelope
 from hefa_contract.rejection import Code
+from hefa_platform.failpoint import reach
 from hefa_platform.store import binary_copy
 from hefa_platform.store.arrival import Group
 from hefa_platform.store.binary_copy import Floats, Ints
@@ -187,6 +188,7 @@ class ReadingWriter:
                     ) as copy,
                 ):
                     copy.write(binary_copy.pack(straight.tag, straight.ts, straight.value, straight.quality))
+                    reach("intake.copying")
                 break
             except errors.UniqueViolation as error:
                 edges = _culprits(error, straight)
