@@ -15,7 +15,7 @@ from psycopg.conninfo import make_conninfo
 
 from hefa_contract.plant import Plant
 from hefa_platform.api import Limits, create_app
-from hefa_platform.store import keys, plant_model
+from hefa_platform.store import keys, plant_model, rollups
 from hefa_platform.store.database import Database
 from hefa_platform.store.migrations import migrate
 
@@ -57,30 +57,15 @@ class Site:
         """Pretend that minutes before `at` are materialised: readers compute the rest from readings."""
         self.execute("UPDATE rollup_state SET watermark = %s", at)
 
-    def settle(self, tags: Sequence[str], start: datetime, end: datetime) -> None:
-        """Materialise the minutes and hours of whole hours, and move the watermark behind them."""
-        with psycopg.connect(self.admin) as connection:
-            connection.execute(
-                """
-                INSERT INTO reading_1m
-                SELECT * FROM minute_rollup((SELECT array_agg(tag_id) FROM tag WHERE name = ANY (%(tags)s)),
-                         array_fill(%(start)s::timestamptz, ARRAY[cardinality(%(tags)s::text[])]),
-                         array_fill(%(end)s::timestamptz, ARRAY[cardinality(%(tags)s::text[])]))
-                """,
-                {"tags": list(tags), "start": start, "end": end},
-            )
-            connection.execute(
-                """
-                INSERT INTO reading_1h
-                SELECT tag_id, date_bin('1 hour', bucket, 'epoch') AS hour, sum(n), sum(n_good), min(min), max(max),
-                       (array_agg(first ORDER BY bucket))[1], (array_agg(first_ts ORDER BY bucket))[1],
-                       (array_agg(last ORDER BY bucket DESC))[1], (array_agg(last_ts ORDER BY bucket DESC))[1],
-                       sum(sum), sum(tw_sum), sum(covered_s), min(worst), sum(inc_measured), sum(inc_estimated),
-                       sum(inc_unknown), sum(resets)
-                  FROM reading_1m GROUP BY tag_id, hour ON CONFLICT DO NOTHING
-                """
-            )
-        self.watermark(end)
+    def settle(self, start: datetime, end: datetime, hours: int | None = None) -> None:
+        """Write the rollups of [start, end) as `hefa-platform maintain` does; `hours`: stop after so many of them."""
+        self.watermark(start)
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            assert rollups.claim(connection)
+            rollups.advance(connection, end)
+            done = 0
+            while done != hours and rollups.work(connection, "newest", settled=False) is not None:
+                done += 1
 
     def key(self, role: keys.Role = "admin", site: str = "*", expires_at: datetime | None = None) -> str:
         """A new key."""

@@ -45,7 +45,7 @@ def client(request: pytest.FixtureRequest, new_site: Any) -> Iterator[TestClient
         site.record(tag, readings)
     site.watermark(FIRST)
     if request.param != "live":
-        site.settle(list(RATE), FIRST, {"settled": LAST, "half": DAY + 437 * MINUTE}[request.param])
+        site.settle(FIRST, {"settled": LAST, "half": DAY + 437 * MINUTE}[request.param])
     with site.client() as client:
         yield client
 

@@ -39,14 +39,18 @@ def tell(site: Any) -> None:
     site.record(RUN, [(DAY, 1.0, 192), (DAY + 5 * MINUTE, 0.0, 192)])
 
 
-@pytest.fixture(scope="module", params=["live", "settled", "half"])
+@pytest.fixture(scope="module", params=["live", "settled", "half", "underway"])
 def client(request: pytest.FixtureRequest, new_site: Any) -> Iterator[TestClient]:
-    """The same readings answered from readings, from rollups, and from both with a seam inside the hour."""
+    """The same readings answered from readings, from rollups, from both with a seam inside the hour, and while a
+    refresh of the whole is under way, the newest hours done.
+    """
     site = new_site()
     tell(site)
     site.watermark(FIRST)
     if request.param != "live":
-        site.settle([PH, TEMP, REGISTER, RUN], FIRST, {"settled": LAST, "half": DAY + 17 * MINUTE}[request.param])
+        site.settle(
+            FIRST, DAY + 17 * MINUTE if request.param == "half" else LAST, 50 if request.param == "underway" else None
+        )
     with site.client() as client:
         yield client
 

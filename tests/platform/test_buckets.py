@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hefa_platform.store.buckets import STEPS, Calendar, sources
+from hefa_platform.store.buckets import MINUTE, STEPS, Calendar, floor, sources
 
 SHIFTS = (time(0), time(8), time(16))
 
@@ -57,9 +57,10 @@ ZONE = st.sampled_from(
     start=INSTANT,
     days=st.integers(1, 40),
     cut=st.floats(-0.1, 1.1),
+    hole=st.floats(0, 1),
 )
 def test_buckets_tile_the_range_and_each_row_has_one_source(
-    zone: str, step: str, start: datetime, days: int, cut: float
+    zone: str, step: str, start: datetime, days: int, cut: float, hole: float
 ) -> None:
     end = start + timedelta(days=days)
     starts = calendar(zone).starts(step, start, end)
@@ -67,8 +68,10 @@ def test_buckets_tile_the_range_and_each_row_has_one_source(
     assert starts[-2] < end <= starts[-1]
     assert all(left < right for left, right in pairwise(starts))
 
-    watermark = start + (end - start) * cut
-    split = sources(starts, start, end, watermark)
+    watermark = floor(start + (end - start) * cut, MINUTE)
+    note = (floor(start + (end - start) * min(hole, cut), MINUTE), floor(start + (end - start) * cut, MINUTE))
+    pending = [(note[0], min(note[0] + 90 * MINUTE, note[1])), (watermark, max(end, watermark))]
+    split = sources(starts, start, end, pending)
     ranges = sorted(split.hours + split.minutes + split.live)
     assert ranges[0][0] == start
     assert ranges[-1][1] == end
@@ -76,6 +79,7 @@ def test_buckets_tile_the_range_and_each_row_has_one_source(
     for left, right in split.hours:
         assert left.minute == right.minute == 0
         assert right <= watermark
+        assert right <= pending[0][0] or left >= pending[0][1] or pending[0][0] >= pending[0][1]
         # No boundary of a bucket may fall inside an hour that is taken whole.
         assert all(s.minute == 0 for s in starts if left < s < right)
     assert all(right <= watermark for _, right in split.minutes)

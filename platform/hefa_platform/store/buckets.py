@@ -71,16 +71,20 @@ class Sources:
     live: list[Range]
 
 
-def sources(starts: list[datetime], start: datetime, end: datetime, watermark: datetime) -> Sources:
+def sources(starts: list[datetime], start: datetime, end: datetime, pending: list[Range]) -> Sources:
     """Split [start, end), in whole minutes, for the buckets `starts` (as of `Calendar.starts`).
 
-    Whole hours are taken from the hour rollup, the rest from minutes, what `watermark` has not passed from readings.
+    Whole hours are taken from the hour rollup, the rest from minutes. What is `pending`, disjoint ranges that no
+    rollup has answered yet, is computed from readings.
     """
-    settled = max(start, min(end, floor(watermark, MINUTE)))
-    edges = [start, *(s for s in starts if start < s < settled), settled]
+    bounds = {floor(instant, MINUTE) for gap in pending for instant in gap}.union(starts, (start, end))
+    live: list[Range] = []
     hours: list[Range] = []
     minutes: list[Range] = []
-    for left, right in pairwise(edges):
+    for left, right in pairwise(sorted(bound for bound in bounds if start <= bound <= end)):
+        if any(first <= left < last for first, last in pending):
+            _extend(live, left, right)
+            continue
         first, last = -((_EPOCH - left) // HOUR) * HOUR + _EPOCH, floor(right, HOUR)
         if first >= last:
             _extend(minutes, left, right)
@@ -88,7 +92,7 @@ def sources(starts: list[datetime], start: datetime, end: datetime, watermark: d
             _extend(minutes, left, first)
             _extend(hours, first, last)
             _extend(minutes, last, right)
-    return Sources(hours, minutes, [(settled, end)] if settled < end else [])
+    return Sources(hours, minutes, live)
 
 
 def floor(instant: datetime, width: timedelta) -> datetime:

@@ -6,12 +6,12 @@ from the readings themselves by the same SQL (`minute_rollup`), so the three agr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, LiteralString
 
 from psycopg.rows import class_row
 
-from hefa_platform.store.buckets import MINUTE, floor, sources
+from hefa_platform.store.buckets import MINUTE, Range, floor, sources
 from hefa_platform.store.database import Connection, Database
 
 Agg = Literal["mean", "min", "max", "first", "last", "count", "increment"]
@@ -152,18 +152,17 @@ def _parameters(
 ) -> dict[str, object]:
     # Read before the rollups: a refresh that commits in between leaves this reader with the older, still true answer.
     # A move of the watermark is noted as a dirty range before its minutes are written: until then they are live too.
-    row = connection.execute(
+    pending: list[Range] = connection.execute(
         """
-        SELECT least(watermark, (SELECT min(from_ts) FROM rollup_dirty
-                                  WHERE tag_id IS NULL AND from_ts >= watermark - interval '1 hour')), now()
-          FROM rollup_state
-        """
-    ).fetchone()
-    assert row is not None
-    watermark, now = row
-    split = sources(list(starts), start, end, watermark)
+        SELECT from_ts, to_ts FROM rollup_dirty WHERE tag_id IS NULL
+        UNION ALL
+        SELECT watermark, greatest(watermark, %(end)s) FROM rollup_state ORDER BY 1
+        """,
+        {"end": end},
+    ).fetchall()
+    split = sources(list(starts), start, end, pending)
     # A reading holds until the next one, but it says nothing about the time to come.
-    now = floor(now, MINUTE)
+    now = floor(datetime.now(UTC), MINUTE)
     live = [(tag_id, left, min(right, now)) for tag_id in tag_ids for left, right in split.live if left < now]
     return {
         "tags": list(tag_ids),
