@@ -124,7 +124,7 @@ class Backfill:
                 span = (mark[0], max(mark[1], self._simulation.ts))
             while not self.stop.is_set():
                 try:
-                    gateway.record(tag[rows], times[rows], value[rows], quality[rows], fresh, span)
+                    gateway.record(tag[rows], times[rows], value[rows], quality[rows], fresh, mark=span)
                     break
                 except OutboxFull:
                     self._check()

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 TICK = 1_000_000  # µs between two looks at the plant: the shortest period of a tag
 CHECKPOINT = 60_000_000  # µs of simulated time between two checkpoints
-LAG = 10_000_000  # µs behind the clock at which ticks are given up instead of caught up
+LAG = 10_000_000  # µs behind the clock at which ticks are given up instead of caught up, or ahead at which we say so
 
 
 class GatewayFailed(Exception):
@@ -80,11 +80,11 @@ class Site:
         saved = checkpoint.read()
         if saved is not None:
             self._simulation.restore(saved, reported=False)
-            behind = (now - self._simulation.ts) / 1e6
-            if behind < 0:
-                logger.warning("clock is %.0f s behind the checkpoint: waiting until it has passed", -behind)
-            else:
-                logger.info("plant runs on from the checkpoint, gap_s=%.0f", behind)
+            logger.info("plant runs on from the checkpoint, gap_s=%.0f", (now - self._simulation.ts) / 1e6)
+        # Never again a time that was recorded, by a process killed after its last checkpoint or by a clock set back.
+        recorded = [gateway.outbox.mark() for gateway in self._gateways.values()]
+        self._simulation.skip(max([now, *(mark[1] for mark in recorded if mark is not None)]))
+        self._waiting = False
         self._saved = self._simulation.ts // CHECKPOINT
 
     def run(self) -> None:
@@ -104,6 +104,12 @@ class Site:
                 while self._simulation.ts + TICK <= now and not self.stop.is_set():
                     self._tick((self._simulation.ts // TICK + 1) * TICK)
                 ahead = (self._simulation.ts + TICK) / 1e6 - self._clock()
+                if (ahead > LAG / 1e6) != self._waiting:
+                    self._waiting = not self._waiting
+                    if self._waiting:
+                        logger.warning(
+                            "the clock was set back: waiting %.0f s until it has passed the last reading", ahead
+                        )
                 self.stop.wait(min(max(ahead, 0.0), 1.0))
         finally:
             for gateway in self._gateways.values():
@@ -122,7 +128,9 @@ class Site:
         for event in tick.events:
             events.setdefault(self._who(event), []).append(event)
         for edge, gateway in self._gateways.items():
-            gateway.record_or_skip(tick.tag, times, tick.value, tick.quality, events.get(edge, ()))
+            gateway.record_or_skip(
+                tick.tag, times, tick.value, tick.quality, events.get(edge, ()), mark=(ts - TICK, ts)
+            )
         if ts // CHECKPOINT != self._saved:
             self._save()
 

@@ -1,0 +1,170 @@
+"""History through a real broker: complete, the same after kill -9, and the live site joins it without a jump."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from hefa_contract.envelope import Envelope, Events
+
+M = 60_000_000
+HEFA_EDGE = [sys.executable, "-c", "from hefa_edge.cli import main; main()"]
+
+
+@pytest.fixture
+def edge(broker, tmp_path: Path) -> Callable[..., subprocess.Popen]:
+    """Start `hefa-edge` with the broker's credentials and a data directory."""
+    for n in range(1, 7):
+        (tmp_path / f"mqtt_url_gw-a{n}").write_text(broker.url(f"gw-a{n}"))
+
+    def start(command: str, *arguments: str, data: str = "data") -> subprocess.Popen:
+        options = ["--secrets", str(tmp_path), "--data-dir", str(tmp_path / data), "--profile", "core"]
+        return subprocess.Popen([*HEFA_EDGE, command, *options, *arguments], stdout=subprocess.PIPE, text=True)
+
+    return start
+
+
+def collected(heard: list) -> dict[tuple[str, int], float | None]:
+    """Readings by tag and time. No number may have two payloads, no time two values, nothing two numbers."""
+    payloads: dict[bytes, bytes] = {}
+    for one in heard:
+        assert payloads.setdefault(one.correlation, one.payload) == one.payload
+    out: dict[tuple[str, int], float | None] = {}
+    for message in (one.message for one in {one.correlation: one for one in heard}.values()):
+        if isinstance(message, Envelope):
+            for tag, dt, value in zip(message.tag, message.dt, message.value, strict=True):
+                key = (message.tags[tag], message.base + dt)
+                assert key not in out
+                out[key] = value
+    return out
+
+
+def shifts(heard: list) -> list[int]:
+    messages = [one.message for one in {one.correlation: one for one in heard}.values()]
+    return sorted(event.ts for message in messages if isinstance(message, Events) for event in message.events)
+
+
+def test_history_is_complete_and_progress_is_told(edge, platform) -> None:
+    platform.accept()
+    began = time.time()
+    with edge("backfill", "--history", "9h", "--progress", "json") as process:
+        assert process.stdout is not None
+        steps = [json.loads(line) for line in process.stdout]
+    ended = time.time()
+    assert process.returncode == 0
+    assert steps[-1]["phase"] == "done"
+    assert all(0 <= step["done"] <= step["total"] for step in steps)
+    assert [step["readings"] for step in steps] == sorted(step["readings"] for step in steps)
+    readings = collected(platform.heard)
+    assert len(readings) == steps[-1]["readings"]
+    times = sorted({ts for _, ts in readings})
+    assert times == list(range(times[0], times[-1] + M, M))  # no minute is missing
+    assert times[0] <= (began - 9 * 3600) * 1e6
+    assert (ended - 65) * 1e6 <= times[-1] <= ended * 1e6
+    assert {one.message.lane for one in platform.heard if isinstance(one.message, Envelope)} == {"backfill"}
+    assert len(shifts(platform.heard)) in (1, 2)  # eight hours a shift
+    assert not any(".GW-" in tag for tag, _ in readings)  # a gateway has no past to simulate
+    assert platform.status == []  # the backfill is not the gateway: it says nothing of being there
+
+
+def test_killed_again_and_again_it_gives_the_same_history(edge, platform, until) -> None:
+    platform.accept()
+    to = time.strftime("%Y-%m-%dT%H:%M:00+00:00", time.gmtime())
+    span = ("--history", "20h", "--to", to, "--progress", "none")
+    with edge("backfill", *span, data="whole") as process:
+        pass
+    assert process.returncode == 0
+    whole, whole_shifts = collected(platform.heard), shifts(platform.heard)
+    platform.heard.clear()
+    chance = random.Random(5)
+    deaths = 0
+    while True:
+        process = edge("backfill", *span, data="killed")
+        try:
+            process.wait(1.0 + chance.uniform(0.0, 0.8))
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            deaths += 1
+        finally:
+            process.stdout.close()
+        if process.returncode == 0 or deaths == 5:
+            break
+    if process.returncode != 0:
+        with edge("backfill", *span, data="killed") as process:
+            pass
+    assert process.returncode == 0
+    assert deaths >= 1
+    until(lambda: len(collected(platform.heard)) >= len(whole))
+    assert collected(platform.heard) == whole
+    assert shifts(platform.heard) == whole_shifts
+
+
+def test_the_live_site_joins_and_comes_back_without_a_jump(edge, platform, until) -> None:
+    platform.accept()
+    register = "A6-UTIL.ELEC.PM-MAIN.e"
+
+    def live() -> list[Envelope]:
+        return [
+            one.message for one in platform.heard if isinstance(one.message, Envelope) and one.message.lane == "live"
+        ]
+
+    def shown(heard: list) -> list[tuple[int, float]]:
+        return sorted((ts, value) for (tag, ts), value in collected(heard).items() if tag == register)
+
+    with edge("backfill", "--history", "2h", "--progress", "none") as process:
+        pass
+    assert process.returncode == 0
+    with edge("run") as process:
+        until(lambda: len({tag for message in live() for tag in message.tags}) == 752)
+        time.sleep(2)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+    assert process.returncode == 0
+    assert time.monotonic() - began < 5
+    assert [status.online for status in platform.status] == [True] * 6 + [False] * 6
+    rows = shown(platform.heard)
+    assert 120 <= len(rows) <= 124
+    for (ts, value), (next_ts, next_value) in pairwise(rows):
+        hours = (next_ts - ts) / 3.6e9
+        assert next_ts - ts <= 65 * 1_000_000
+        assert next_value - value == pytest.approx(1900 * hours, rel=0.03, abs=0.21)
+
+    platform.heard.clear()
+    with edge("run") as process:  # killed, and started again
+        until(lambda: len({tag for message in live() for tag in message.tags}) == 752)
+        os.kill(process.pid, signal.SIGKILL)
+    time.sleep(3)
+    with edge("run") as process:
+        until(lambda: len({message.epoch for message in live()}) == 6 and len(live()) >= 2 * 752 / 200)
+        until(lambda: sum(message.tags.count(register) for message in live()) >= 2)
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    again = shown(platform.heard)
+    assert again[0][1] >= rows[-1][1]
+    assert again[1][1] - again[0][1] == pytest.approx(1900 * (again[1][0] - again[0][0]) / 3.6e9, rel=0.05, abs=0.21)
+
+
+def test_it_waits_for_the_platform_and_can_be_told_to_stop(edge, platform) -> None:
+    platform.accept(False)
+    with edge("backfill", "--history", "1h", "--progress", "json") as process:
+        assert process.stdout is not None
+        while json.loads(process.stdout.readline())["phase"] != "publish":
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+    assert platform.heard == []
+    platform.accept()
+    with edge("backfill", "--history", "1h", "--progress", "none") as process:
+        pass
+    assert process.returncode == 0
+    assert len({ts for _, ts in collected(platform.heard)}) >= 60
