@@ -1,6 +1,7 @@
 """Serve an app over HTTP until told to stop."""
 
 import socket
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -11,11 +12,16 @@ STOP_S = 3  # for requests under way; streams end at once
 
 
 class _Server(uvicorn.Server):
-    """Ends the open streams first: they would outlive any patience."""
+    """Ends the open streams first: they would outlive any patience. A second signal ends it at once."""
 
     def __init__(self, config: uvicorn.Config, broadcaster: Broadcaster) -> None:
         super().__init__(config)
         self._broadcaster = broadcaster
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not uvicorn's own, which raises the signal again afterwards: to stop when asked is no failure.
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._broadcaster.close()
