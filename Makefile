@@ -39,7 +39,8 @@ test-stack: setup ## bring the Docker Compose stack up for real and test it
 	@$(BIN)/pytest -m "stack and not needs_registry" tests/stack $(ARGS)
 
 openapi: setup ## write docs/openapi.json from the code
-	@$(BIN)/hefa-platform openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+	@$(BIN)/python -c 'from hefa_platform.api import openapi_json as text; print(text(), end="")' > docs/openapi.json.new
+	@mv docs/openapi.json.new docs/openapi.json
 
 lock: ## compile requirements/*.lock anew (needs uv); UPGRADE=--upgrade to move versions
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
