@@ -15,7 +15,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-_PHASES = {"generate": "simulating and publishing", "publish": "publishing the last of", "done": "published"}
+_PHASES = {
+    "generate": "simulating and publishing",
+    "publish": "publishing the last of",
+    "done": "published",
+    "sum": "adding up",
+}
 
 
 class Screen:

@@ -17,7 +17,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,6 +34,7 @@ _HEALTHY_AFTER = 20.0  # seconds a process must have run for its earlier crashes
 _LONGEST_PAUSE = 30.0  # seconds between two restarts
 _GIVE_UP = 5  # crashes in a row, before the demo was ready, that end it
 _USAGE = 2  # exit code of our commands for a setting they cannot use: another try would not help
+_SUMMING = 180.0  # seconds to wait for the sums of the history
 _POLL = 0.1  # seconds
 
 
@@ -115,6 +116,7 @@ class Supervisor:
         live_from = datetime.now(UTC)
         self._keep("edge", self._child("edge", "hefa-edge", "run", "--profile", self.options.profile))
         self._until_live(live_from)
+        self._until_summed_up()
         self._ready = True
         self._write_document()
         self.screen.ready(self._document, str(self.options.data_dir), self.options.run_for)
@@ -187,6 +189,7 @@ class Supervisor:
             self.screen.step("the history is there; the plant goes on from now")
             return
         argv = ["--history", f"{self.options.history:.0f}s", "--profile", self.options.profile, "--progress", "json"]
+        begun = datetime.now(UTC)
         child = self._child("backfill", "hefa-edge", "backfill", *argv, piped=True)
         self._begin(child)
         progress = _Progress(child)
@@ -201,7 +204,8 @@ class Supervisor:
         self.screen.history_done()
         self._finish(child)
         readings = int(progress.latest.get("readings", 0))
-        self.layout.history.write_text(json.dumps({"history_s": self.options.history, "readings": readings}) + "\n")
+        span = {"from": (begun - timedelta(seconds=self.options.history)).isoformat(), "to": begun.isoformat()}
+        self.layout.history.write_text(json.dumps({**span, "readings": readings}) + "\n")
         self.screen.step(f"the history is complete: {readings:,} readings through MQTT")
 
     def _until_live(self, since: datetime) -> None:
@@ -211,6 +215,26 @@ class Supervisor:
         self._until(lambda: probe.answers(self._url("api") + "/v1/ready"), "the API", 60)
         self._until(lambda: probe.answers(self._url("portal") + "/healthz"), "the portal", 60)
         self._until(lambda: probe.newest_reading(self._url("api"), key) >= since, "the first live reading", 120)
+
+    def _until_summed_up(self) -> None:
+        """Wait until REST can sum up the whole history: pages opened before that would show a part of it."""
+        if not self.layout.history.exists():
+            return
+        span = json.loads(self.layout.history.read_text("utf-8"))
+        start, end = datetime.fromisoformat(span["from"]), datetime.fromisoformat(span["to"])
+        key = str(self._document["key"])
+        tags = probe.a_gauge_of_each_edge(self._url("api"), key)
+        deadline = time.monotonic() + _SUMMING
+        while time.monotonic() < deadline:
+            done, total = probe.covered(self._url("api"), key, tags, start, end)
+            if done >= total:
+                break
+            self.screen.history({"phase": "sum", "done": done, "total": total, "readings": span["readings"]})
+            for _ in range(10):
+                self._tick()
+        else:
+            self.screen.note("the history is still being added up: its oldest hours come during the next minutes")
+        self.screen.history_done()
 
     def _url(self, name: str) -> str:
         return f"http://127.0.0.1:{self._ports[name]}"

@@ -14,6 +14,16 @@ from hefa_demo.process import free_port
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 BODIES = {
+    "/plant/v1/edges": b'{"items":[{"edge":"api"},{"edge":"gw-a1"},{"edge":"gw-a2"}]}',
+    "/plant/v1/tags?kind=gauge&core=true&edge=gw-a1&limit=20": b'{"items":[{"tag":"event","period_s":0.0},'
+    b'{"tag":"first","period_s":1.0},{"tag":"second","period_s":1.0}]}',
+    "/plant/v1/tags?kind=gauge&core=true&edge=gw-a2&limit=20": b'{"items":[{"tag":"other","period_s":60.0}]}',
+    "/quarters/v1/series?tag=a&tag=b&step=15m&agg=mean&from=2026-11-21T00%3A30%3A00Z&to=2026-11-21T02%3A00%3A00Z": (
+        b'{"series":[{"coverage":[1.0,0.95]},{"coverage":[0.0,0.5]}]}'
+    ),
+    "/hours/v1/series?tag=a&step=1h&agg=mean&from=2026-11-01T02%3A00%3A00Z&to=2026-11-21T02%3A00%3A00Z": (
+        b'{"series":[{"coverage":[1.0]}]}'
+    ),
     "/some": b'{"items":[{"ts":"2026-11-21T08:00:01.5Z"},{"ts":"2026-11-21T07:00:00Z"},{"ts":null}]}',
     "/none": b'{"items":[]}',
 }
@@ -23,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         case, _, rest = self.path.partition("/v1/")
         allowed = not rest or self.headers["Authorization"] == "Bearer secret"
-        body = BODIES.get(case)
+        body = BODIES.get(self.path, BODIES.get(case))
         self.send_response(200 if body and allowed else 401 if body else 503)
         self.end_headers()
         self.wfile.write(body or b"")
@@ -60,3 +70,23 @@ def test_answers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_newest_reading(server: str, case: str, key: str, newest: datetime) -> None:
     assert probe.newest_reading(server + case, key) == newest
+
+
+def test_a_gauge_of_each_edge(server: str) -> None:
+    assert probe.a_gauge_of_each_edge(server + "/plant", "secret") == ["first", "other"]
+    assert probe.a_gauge_of_each_edge(server + "/ill", "secret") == []
+
+
+@pytest.mark.parametrize(
+    ("case", "tags", "start", "end", "found"),
+    [
+        ("/quarters", ["a", "b"], "2026-11-21T00:07:00Z", "2026-11-21T02:14:59Z", (2, 4)),
+        ("/hours", ["a"], "2026-11-01T00:07:00Z", "2026-11-21T02:14:59Z", (1, 1)),
+        ("/quarters", [], "2026-11-21T00:07:00Z", "2026-11-21T02:14:59Z", (0, 0)),
+        ("/quarters", ["a"], "2026-11-21T00:07:00Z", "2026-11-21T00:40:00Z", (0, 0)),
+        ("/ill", ["a"], "2026-11-21T00:07:00Z", "2026-11-21T02:14:59Z", (0, 1)),
+    ],
+)
+def test_covered(server: str, case: str, tags: list[str], start: str, end: str, found: tuple[int, int]) -> None:
+    span = datetime.fromisoformat(start), datetime.fromisoformat(end)
+    assert probe.covered(server + case, "secret", tags, *span) == found

@@ -30,10 +30,12 @@ def test_without_a_terminal_the_history_is_a_line_per_tenth_of_a_phase() -> None
             shown.history({"phase": phase, "done": done, "total": 100, "readings": 3_000_000})
     shown.history({"phase": "done", "done": 100, "total": 100, "readings": 3_000_000})
     shown.history_done()
+    shown.history({"phase": "sum", "done": 50, "total": 100, "readings": 3_000_000})
     lines = written.getvalue().splitlines()
-    assert len(lines) == 22
+    assert len(lines) == 23
     assert lines[3].endswith("history: simulating and publishing 3,000,000 readings, 30 %")
     assert lines[21].endswith("history: publishing the last of 3,000,000 readings, 100 %")
+    assert lines[22].endswith("history: adding up 3,000,000 readings, 50 %")
 
 
 def test_on_a_terminal_it_is_a_bar() -> None:
