@@ -160,6 +160,14 @@ def serve(
         listen(create_app(database), settings.api_host, settings.api_port)
 
 
+@app.command("openapi")
+def describe() -> None:
+    """Print the description of the REST API as committed in docs/openapi.json."""
+    from hefa_platform.api import openapi_json
+
+    typer.echo(openapi_json(), nl=False)
+
+
 @app.command()
 def check(
     what: Annotated[str, typer.Argument(help="database, ingest or maintain")],
