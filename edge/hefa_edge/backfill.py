@@ -20,7 +20,7 @@ from hefa_contract.event import AnyEvent
 from hefa_contract.plant import Plant
 from hefa_edge.checkpoint import Checkpoint
 from hefa_edge.config import Settings
-from hefa_edge.gateway import Gateway
+from hefa_edge.gateway import close_gateways, open_gateways
 from hefa_edge.outbox import OutboxFull
 from hefa_edge.simulation import OWN_TEMPLATE, Tick
 from hefa_edge.site import GatewayFailed, edges_of, reporter_of, simulate, tags_of
@@ -60,7 +60,7 @@ class Backfill:
         # A gateway's own tags tell of the gateway that is: it has no past to simulate.
         self._tags = [tag for tag in tags_of(plant, settings.profile) if tag.template != OWN_TEMPLATE]
         edges = edges_of(self._tags)
-        self._gateways = {edge: Gateway(edge, self._tags, settings, "backfill", clock) for edge in edges}
+        self._gateways = open_gateways(edges, self._tags, settings, "backfill", clock)
         self._who = reporter_of(plant, edges)
         self.stop = threading.Event()
         start = (self._target() - round(history_s * 1e6)) // TICK * TICK
@@ -98,10 +98,7 @@ class Backfill:
                 self.stop.wait(0.2)
             return False
         finally:
-            for gateway in self._gateways.values():
-                gateway.publisher.request_stop()
-            for gateway in self._gateways.values():
-                gateway.stop()
+            close_gateways(self._gateways.values())
 
     def _block(self, ticks: int) -> None:
         """Make some minutes, keep them in the outboxes, then save where the plant is."""

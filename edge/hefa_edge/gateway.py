@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from hefa_edge.config import Settings
 from hefa_edge.outbox import Outbox, OutboxFull
 from hefa_edge.packing import pack
 from hefa_edge.publisher import Publisher
+from hefa_edge.session import parse_url
 
 LOAD_S = 5.0  # span over which the load is taken
 
@@ -37,7 +38,12 @@ class Gateway:
         lane: Lane = "live",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open the outbox of `edge`. `tags` are all tags of the simulation, whose columns `record` gets."""
+        """Open the outbox of `edge`. `tags` are all tags of the simulation, whose columns `record` gets.
+
+        Raises ConfigError, sqlite3.Error.
+        """
+        url = settings.broker_url(edge)
+        parse_url(url)  # told before a file is made
         self.edge = edge
         self._names = [tag.name for tag in tags]
         self._mine = np.array([tag.edge == edge for tag in tags], dtype=bool)
@@ -54,7 +60,7 @@ class Gateway:
         )
         self.publisher = Publisher(
             edge,
-            settings.broker_url(edge),
+            url,
             self.outbox,
             client_id=f"{edge}{suffix}",
             announce=lane == "live",
@@ -74,11 +80,11 @@ class Gateway:
         events: Sequence[AnyEvent] = (),
         *,
         mark: tuple[int, int],
-    ) -> None:
+    ) -> int:
         """Keep those readings that are of this gateway, and the events; on return they are durable.
 
         Columns of equal length, `tag` by column of the simulation; `mark` is the span of time they are of. All is
-        one transaction.
+        one transaction. Returns how many messages it made.
 
         Raises:
             OutboxFull: the policy is to block and there is no room; nothing was kept.
@@ -94,6 +100,7 @@ class Gateway:
         if messages:
             self.outbox.append(messages, mark)
             self.publisher.notify()
+        return len(messages)
 
     def record_or_skip(
         self,
@@ -107,16 +114,16 @@ class Gateway:
     ) -> None:
         """Like `record`, for readings that cannot wait: where a full outbox blocks they are lost, and the gap told."""
         try:
-            self.record(tag, ts, value, quality, events, mark=mark)
+            kept = self.record(tag, ts, value, quality, events, mark=mark)
         except OutboxFull as full:
             self.outbox.skip(int(np.count_nonzero(self._mine[tag])))
             if not self._blocked:
                 logger.error("outbox full: readings are not recorded edge=%s: %s", self.edge, full)
             self._blocked = True
         else:
-            if self._blocked:
+            if kept and self._blocked:
                 logger.warning("outbox has room again edge=%s", self.edge)
-            self._blocked = False
+                self._blocked = False
 
     def vitals(self) -> dict[str, float]:
         """Measure the gateway itself: value by suffix of its own tags."""
@@ -130,6 +137,29 @@ class Gateway:
         """End the session and close the outbox."""
         self.publisher.stop()
         self.outbox.close()
+
+
+def open_gateways(
+    edges: Sequence[str], tags: Sequence[Tag], settings: Settings, lane: Lane, clock: Callable[[], float]
+) -> dict[str, Gateway]:
+    """Open the gateways of some edges, all or none. Raises ConfigError, sqlite3.Error."""
+    gateways: dict[str, Gateway] = {}
+    try:
+        for edge in edges:
+            gateways[edge] = Gateway(edge, tags, settings, lane, clock)
+    except BaseException:
+        close_gateways(gateways.values())
+        raise
+    return gateways
+
+
+def close_gateways(gateways: Iterable[Gateway]) -> None:
+    """End all sessions at once, then close the outboxes."""
+    gateways = list(gateways)
+    for gateway in gateways:
+        gateway.publisher.request_stop()
+    for gateway in gateways:
+        gateway.stop()
 
 
 class Vitals:

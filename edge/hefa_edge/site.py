@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from hefa_contract.event import AnyEvent
 from hefa_contract.plant import Plant, Tag
 from hefa_edge.checkpoint import Checkpoint
 from hefa_edge.config import Profile, Settings
-from hefa_edge.gateway import Gateway
+from hefa_edge.gateway import close_gateways, open_gateways
 from hefa_edge.plant.steady import SteadyPlant
 from hefa_edge.simulation import OWN_TEMPLATE, Simulation
 
@@ -69,9 +69,7 @@ class Site:
         self._clock, self._checkpoint = clock, checkpoint
         self._tags = tags_of(plant, settings.profile)
         edges = edges_of(self._tags)
-        self._gateways: Mapping[str, Gateway] = {
-            edge: Gateway(edge, self._tags, settings, clock=clock) for edge in edges
-        }
+        self._gateways = open_gateways(edges, self._tags, settings, "live", clock)
         self._own = [(i, tag.edge, tag.suffix) for i, tag in enumerate(self._tags) if tag.template == OWN_TEMPLATE]
         self._who = reporter_of(plant, edges)
         self.stop = threading.Event()
@@ -112,10 +110,7 @@ class Site:
                         )
                 self.stop.wait(min(max(ahead, 0.0), 1.0))
         finally:
-            for gateway in self._gateways.values():
-                gateway.publisher.request_stop()
-            for gateway in self._gateways.values():
-                gateway.stop()
+            close_gateways(self._gateways.values())
             self._save()
         logger.info("site stopped")
 

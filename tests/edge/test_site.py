@@ -1,0 +1,166 @@
+"""The live site in one process, on a real broker."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hefa_contract.envelope import Envelope, Gap
+from hefa_edge.checkpoint import Checkpoint
+from hefa_edge.config import ConfigError, Settings
+from hefa_edge.site import GatewayFailed, Site, edges_of, reporter_of, tags_of
+
+
+@pytest.fixture
+def options(broker, tmp_path: Path) -> dict:
+    for n in range(1, 7):
+        (tmp_path / f"mqtt_url_gw-a{n}").write_text(broker.url(f"gw-a{n}"))
+    return {"secrets_dir": tmp_path, "data_dir": tmp_path / "data", "profile": "core"}
+
+
+@contextmanager
+def running(plant, options: dict, clock: Callable[[], float] = time.time) -> Iterator[Site]:
+    settings = Settings(**options)
+    checkpoint = Checkpoint(settings.state_dir)
+    site = Site(plant, settings, checkpoint, clock)
+    thread = threading.Thread(target=site.run)
+    thread.start()
+    try:
+        yield site
+    finally:
+        site.stop.set()
+        thread.join(5)
+        checkpoint.release()
+    assert not thread.is_alive()
+
+
+def readings(heard: list) -> list[tuple[str, int, float | None, int]]:
+    out = []
+    for message in (one.message for one in {one.correlation: one for one in heard}.values()):
+        if isinstance(message, Envelope):
+            quality = message.quality or [192] * len(message.value)
+            for tag, dt, value, q in zip(message.tag, message.dt, message.value, quality, strict=True):
+                out.append((message.tags[tag], message.base + dt, value, q))
+    return out
+
+
+def test_every_tag_at_the_start_from_its_own_gateway(plant, options, platform, until) -> None:
+    platform.accept()
+    with running(plant, options):
+        until(lambda: len(readings(platform.heard)) >= 752)
+        arrived = time.time()
+    first: dict[str, int] = {}
+    for tag, ts, _, _ in readings(platform.heard):
+        first.setdefault(tag, ts)
+        assert ts % 1_000_000 == 0  # the grid
+        assert ts <= arrived * 1e6
+    assert len(set(first.values())) == 1
+    assert first.keys() == {tag.name for tag in plant.tags.values() if tag.core}
+    for one in platform.heard:
+        edge = one.topic.split("/")[2]
+        assert {plant.tags[tag].edge for tag in one.message.tags} == {edge}
+
+
+def test_a_gateway_tells_of_itself(plant, options, platform, until) -> None:
+    platform.accept(False)
+    with running(plant, {**options, "profile": "full"}):
+        until(lambda: len(platform.status) == 6)
+        time.sleep(2)
+        platform.accept()
+        until(lambda: len(readings(platform.heard)) >= 1103)
+    own = {tag.rsplit(".", 2)[-2:][0] + "." + tag.rsplit(".", 1)[1]: (value, quality)
+           for tag, _, value, quality in sorted(readings(platform.heard), key=lambda r: -r[1]) if ".GW-" in tag}  # fmt: skip
+    assert len(own) == 30
+    for n in range(1, 7):
+        assert own[f"GW-{n}.link"] == (1.0, 192)
+        assert 0 < own[f"GW-{n}.rtt"][0] < 5_000
+        assert 0 <= own[f"GW-{n}.cpu"][0] <= 100
+        assert abs(own[f"GW-{n}.off"][0]) < 5_000
+        assert own[f"GW-{n}.buf"][0] >= 0
+
+
+def test_the_backlog_is_seen_in_the_gateways_own_tag(plant, options, platform, until) -> None:
+    platform.accept(False)
+    with running(plant, options) as site:
+        until(lambda: all(g.outbox.depth.readings > 50 for g in site._gateways.values()))
+        assert all(g.vitals()["buf"] == g.outbox.depth.readings for g in site._gateways.values())
+
+
+def test_a_clock_set_back_repeats_no_time(plant, options, platform, until, caplog) -> None:
+    platform.accept()
+    offset = 0.0
+    with running(plant, options, lambda: time.time() + offset):
+        until(lambda: len(readings(platform.heard)) >= 760)
+        offset = -30.0
+        time.sleep(2.5)
+        before = max(ts for _, ts, _, _ in readings(platform.heard))
+        offset = 3.0
+        until(lambda: max(ts for _, ts, _, _ in readings(platform.heard)) > before)
+    keys = [(tag, ts) for tag, ts, _, _ in readings(platform.heard)]
+    assert len(keys) == len(set(keys))
+    assert "set back" in caplog.text
+
+
+def test_started_with_a_clock_behind_it_repeats_no_time(plant, options, platform, until) -> None:
+    platform.accept()
+    for offset in (0.0, -6.0):
+        with running(plant, options, lambda offset=offset: time.time() + offset):
+            seen = len(readings(platform.heard))
+            until(lambda seen=seen: len(readings(platform.heard)) >= seen + 752, 20)
+    keys = [(tag, ts) for tag, ts, _, _ in readings(platform.heard)]
+    assert len(keys) == len(set(keys))
+
+
+def test_a_full_outbox_that_blocks_tells_what_it_missed(plant, options, platform, until, caplog) -> None:
+    platform.accept(False)
+    small = {**options, "outbox_max_bytes": 65_536, "outbox_policy": "block"}
+    with running(plant, small) as site:
+        gateway = site._gateways["gw-a6"]
+        gateway.outbox._max_bytes = 3_000  # full after the first tick
+        until(lambda: "readings are not recorded" in caplog.text)
+        gateway.outbox._max_bytes = 65_536
+        until(lambda: "has room again" in caplog.text)
+        platform.accept()
+        until(lambda: gateway.outbox.depth.messages == 0)
+    gaps = [one.message for one in platform.heard if isinstance(one.message, Gap)]
+    assert len(gaps) == 1
+    assert gaps[0].readings > 0
+
+
+def test_a_bug_in_a_gateways_thread_ends_the_site(plant, options, platform) -> None:
+    settings = Settings(**options)
+    checkpoint = Checkpoint(settings.state_dir)
+    site = Site(plant, settings, checkpoint)
+    site._gateways["gw-a3"].publisher.failure = ZeroDivisionError("a bug")
+    with pytest.raises(GatewayFailed, match="gw-a3"):
+        site.run()
+    checkpoint.release()
+
+
+@pytest.mark.parametrize("missing", ["secrets", "file"])
+def test_a_gateway_without_a_broker_is_told_before_the_start(plant, options, tmp_path: Path, missing: str) -> None:
+    if missing == "file":
+        (tmp_path / "mqtt_url_gw-a3").unlink()
+    settings = Settings(**{**options, "secrets_dir": None if missing == "secrets" else tmp_path})
+    checkpoint = Checkpoint(settings.state_dir)
+    with pytest.raises(ConfigError, match="mqtt_url"):
+        Site(plant, settings, checkpoint)
+    checkpoint.release()
+
+
+def test_events_go_by_the_gateway_of_what_they_speak_of(plant) -> None:
+    from hefa_contract.event import Note
+
+    choose = reporter_of(plant, edges_of(tags_of(plant, "full")))
+    for subject, edge in [
+        ("HEFA-BT", "gw-a1"),
+        ("NRE", "gw-a1"),
+        ("A4-CALC", "gw-a4"),
+        ("A2-SX.SXA", "gw-a2"),
+        ("A6-UTIL.ELEC.PM-MAIN.e", "gw-a6"),
+        ("PN-20261121-01", "gw-a1"),
+    ]:
+        assert choose(Note(ts=1, subject=subject, text="x")) == edge, subject
