@@ -50,6 +50,7 @@ def serve(
         server_header=False,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         timeout_graceful_shutdown=2,
+        h11_max_incomplete_event_size=1 << 16,  # 200 tags in a URL
     )
     try:
         _Server(config).run()

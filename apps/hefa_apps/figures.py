@@ -74,6 +74,13 @@ def quantity(value: float | None, ucum: str | None, places: int | None = None) -
     return f"{number(value, places)}{THIN}{label}" if label else number(value, places)
 
 
+def exact(value: float | None, ucum: str | None = None) -> str:
+    """Return a figure that somebody set, as it was set: 60 s, 0.5 s."""
+    label = unit(ucum)
+    text = DASH if value is None else f"{value:,.10g}".replace("-", "\u2212")
+    return f"{text}{THIN}{label}" if label else text
+
+
 def percent(part: float | None, places: int = 0) -> str:
     """Return a share 0–1 as per cent. Only what is complete reads 100 %, only what is nothing reads 0 %."""
     if part is None or not math.isfinite(part):

@@ -72,6 +72,7 @@ class Pages:
             unit=figures.unit,
             number=figures.number,
             quantity=figures.quantity,
+            exact=figures.exact,
             percent=figures.percent,
             change=figures.change,
             json=data_block,

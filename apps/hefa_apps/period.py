@@ -48,7 +48,7 @@ class Period:
     @property
     def hours(self) -> float:
         """Elapsed length in hours."""
-        return (self.end - self.start) / timedelta(hours=1)
+        return _elapsed(self.start, self.end) / timedelta(hours=1)
 
 
 def resolve(
@@ -121,7 +121,7 @@ def whole(
     """
     length = _STEPS.get(step)
     if step in ("1m", "15m", "1h") and length is not None:
-        return end - start >= length
+        return _elapsed(start, end) >= length
     marks = {"plantday": (plantday,), "shift": shifts, "1d": (time(0),), "month": (time(0),)}.get(step, ())
     edges = [moment.astimezone(zone) for moment in (start, end)]
     return all(edge.time() in marks and (step != "month" or edge.day == 1) for edge in edges)
@@ -145,6 +145,11 @@ def _before(name: str, first: datetime, last: datetime, zone: ZoneInfo, plantday
         earlier = plant_day(first, zone, plantday, back=days)
         return earlier, earlier + (last - first)
     return first - (last - first), first
+
+
+def _elapsed(start: datetime, end: datetime) -> timedelta:
+    """Subtract in UTC: within one zone Python subtracts what the clock on the wall shows."""
+    return end.astimezone(UTC) - start.astimezone(UTC)
 
 
 def _floor(when: datetime) -> datetime:

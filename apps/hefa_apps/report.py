@@ -32,6 +32,7 @@ from hefa_apps.usage import (
 )
 
 By = Literal["area", "line", "meter"]
+COMPARABLE = 0.9  # a period that was watched for less than this share of its time is compared with none
 STREAMS = ("supply", "export", "reuse", "discharge")
 Named = Literal["hour", "today", "24h", "7d", "custom"]
 
@@ -199,15 +200,21 @@ def _tile(subject: Subject, rows: Sequence[Row], before: Sequence[Row], period: 
         unit=unit,
         amount=now,
         before=then.value,
-        change=change(now.value, then.value),
+        change=change(now.value, then.value) if _known(now) and _known(then) else None,
         per_hour=per_hour(now.value, period.hours),
     )
 
 
+def _known(amount: Amount) -> bool:
+    """Say whether an amount covers enough of its period to be compared with another."""
+    return amount.coverage is not None and amount.coverage >= COMPARABLE
+
+
 def order(catalogue: Catalogue) -> list[str]:
-    """Return the keys of tables and charts in the plant model's order: areas, lines, then meters by name."""
+    """Return the keys of tables and charts in the plant model's order: each area with its lines, then meters by name."""
     below = catalogue.root.below
-    return [n.path for n in below("area")] + [n.path for n in below("line")] + sorted(catalogue.tags)
+    sites = [node.path for node in below("site")]
+    return sites + [n.path for area in below("area") for n in (area, *area.below("line"))] + sorted(catalogue.tags)
 
 
 def names(catalogue: Catalogue, keys: set[str]) -> dict[str, str]:
@@ -273,7 +280,9 @@ def _chart(report: Report, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def document(report: Report) -> dict[str, Any]:
-    """Return the report as the JSON that `/api/<app>/use` serves."""
+    """Return the report as the JSON that `/api/<app>/use` serves. Raises `Refused` when there is no detail."""
+    if report.refusal:
+        raise Refused(422, "not metered", report.refusal)
     period = report.period
     bars = report.usage.stack.bars
     return {
@@ -301,7 +310,6 @@ def document(report: Report) -> dict[str, Any]:
             }
             for i, bar in enumerate(bars)
         ],
-        "refusal": report.refusal,
     }
 
 
@@ -309,7 +317,9 @@ _COLUMNS = ("key", "name", "subject", "unit", "start", "end", "value", "measured
 
 
 def table(report: Report | None, name: str) -> Response:
-    """Return the report as a CSV download."""
+    """Return the report as a CSV download. Raises `Refused` when there is no detail."""
+    if report and report.refusal:
+        raise Refused(422, "not metered", report.refusal)
     start = f"_{report.period.start:%Y%m%dT%H%M}" if report else ""
     headers = {"Content-Disposition": f'attachment; filename="{name}{start}.csv"'}
     return StreamingResponse(lines(report), media_type="text/csv; charset=utf-8", headers=headers)

@@ -30,8 +30,8 @@ from hefa_platform.store.migrations import migrate
 
 STRANGER = "PLC-7/oven <b>temp</b>"  # what a gateway sent that the plant model does not know
 
-# A made-up plant: each gauge swings about its normal value, each register runs at half its greatest rate or at 30 an
-# hour, each state is its first name. Two hours by the minute, a day before that by the ten minutes for registers.
+# A made-up plant: each gauge swings about its normal value, each register runs at three tenths of its greatest rate, each
+# state is its first name. Two hours by the minute, a day before that by the ten minutes for registers.
 _READINGS = """
 WITH moment AS (
   SELECT ts, true AS gauges FROM generate_series(now() - interval '2 hours', now(), interval '1 minute') ts
@@ -43,7 +43,7 @@ INSERT INTO reading (tag_id, ts, value, quality)
 SELECT tag_id, ts,
        CASE kind
          WHEN 'counter' THEN extract(epoch FROM ts - now() + interval '30 hours') / 3600
-                             * coalesce(least(max_rate * 0.5, 400), 30)
+                             * coalesce(max_rate * 0.3, 30)
          WHEN 'state' THEN coalesce((SELECT min(code::double precision) FROM jsonb_object_keys(states) code), 0)
          ELSE coalesce(normal, 1) * (1 + 0.01 * sin(extract(epoch FROM ts) / 300 + tag_id))
        END, 192
@@ -145,7 +145,9 @@ def _as(admin: str, role: str, passwords: dict[str, str]) -> str:
 def fill(portal: Portal) -> None:
     """Put a day of readings into the database, a stranger's tag among them, and let the gateways be seen."""
     with psycopg.connect(portal.dsn) as connection:
-        connection.execute("SELECT ensure_partitions(ARRAY[current_date - 2, current_date - 1, current_date, current_date + 1])")
+        connection.execute(
+            "SELECT ensure_partitions(ARRAY[current_date - 2, current_date - 1, current_date, current_date + 1])"
+        )
         connection.execute(
             """
             INSERT INTO tag (name, edge_id, site, kind, assigned)
@@ -161,7 +163,9 @@ def fill(portal: Portal) -> None:
             SELECT DISTINCT ON (tag_id) tag_id, ts, value, quality FROM reading ORDER BY tag_id, ts DESC
             """
         )
-        connection.execute("UPDATE edge SET online = name <> 'gw-a6', status_at = now(), seen_at = now() WHERE name LIKE 'gw-a_'")
+        connection.execute(
+            "UPDATE edge SET online = name <> 'gw-a6', status_at = now(), seen_at = now() WHERE name LIKE 'gw-a_'"
+        )
         # Readers compute every minute from the readings: what is on the page is what was put in.
         connection.execute("UPDATE rollup_state SET watermark = now() - interval '27 hours'")
 

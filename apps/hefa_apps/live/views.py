@@ -22,7 +22,7 @@ CARRIERS = ("electricity", "water", "gas", "steam", "air")
 
 Span = Literal["1h", "24h", "7d"]
 _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
-_MOST_POINTS = 700
+_MOST_POINTS = 1500  # a day by the minute
 
 
 @router.get("/live", include_in_schema=False)
@@ -245,6 +245,8 @@ def _area(asking: Caller, catalogue: Catalogue, area: str) -> list[Point]:
         _node(catalogue, area)
         tags = [t for t in catalogue.tags.values() if t.area == area]
         newest = asking.latest(area=area)
+    place = {unit.path: i for i, unit in enumerate(catalogue.root.below("unit"))}
+    tags.sort(key=lambda tag: (place.get(tag.equipment or "", len(place)), tag.tag))
     return points(tags, {r.tag: r for r in newest})
 
 

@@ -55,4 +55,5 @@ def use_csv(asking: Asking, question: Asked, material: str = "") -> Response:
 def _named(shown: Pages, material: str) -> Markup:
     """Write a formula with its indices set low."""
     parts = subscript(shown.words.get(f"subject.{material}", material))
-    return Markup("").join(Markup("<sub>{}</sub>").format(part) if low else part for part, low in parts)
+    inner = Markup("").join(Markup("<sub>{}</sub>").format(part) if low else part for part, low in parts)
+    return Markup("<span>{}</span>").format(inner)

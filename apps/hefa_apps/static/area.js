@@ -2,7 +2,8 @@
 
 import { collect, watch } from "./live.js";
 
-watch(collect());
+const { area } = document.querySelector(".head").dataset;
+watch(collect(), area === "unassigned" ? undefined : area);
 
 const filter = document.getElementById("filter");
 const only = document.getElementById("only");

@@ -103,9 +103,10 @@ export function open(query) {
   return source;
 }
 
-// Tags by name while they fit into a URL, else everything: the platform sends only what changed.
-export function watch(tags) {
+// A whole area where one is given, else the tags by name while they fit into a URL, else everything that changes.
+export function watch(tags, area) {
   const query = tags.map((tag) => `tag=${encodeURIComponent(tag)}`).join("&");
-  open(tags.length && query.length < 6000 ? query : "");
+  if (area) open(`area=${encodeURIComponent(area)}`);
+  else if (tags.length) open(tags.length <= 200 && query.length < 12000 ? query : "");
   setInterval(grow, 1000);
 }

@@ -18,7 +18,7 @@ function stamp(start, step) {
 function tip(data, label, points) {
   const i = points[0].dataIndex;
   const bar = data.bars[i];
-  const box = document.createElement("div");
+  const box = Object.assign(document.createElement("div"), { className: "tip" });
   const head = document.createElement("h4");
   const shape = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
   head.textContent = `${time(Date.parse(bar.start), shape)} – ${time(Date.parse(bar.end), { hour: "2-digit", minute: "2-digit" })}`;
@@ -49,6 +49,7 @@ function draw() {
   const label = unit(data.unit);
   const ink = colour("ink-3");
   const rule = colour("rule-2");
+  const fontSize = 0.76 * parseFloat(getComputedStyle(document.documentElement).fontSize); // grows with the wall
   const turn = {};
   const empty = data.bars.map((_, i) => data.keys.every((key) => key.values[i] === null));
   const series = data.keys.map((key) => {
@@ -78,16 +79,16 @@ function draw() {
   chart = window.echarts.init(place);
   chart.setOption({
     animationDuration: 250,
-    textStyle: { fontFamily: "Inter, sans-serif", color: ink },
-    grid: { left: 8, right: 8, top: 42, bottom: 4, containLabel: true },
-    legend: { type: "scroll", top: 0, left: 0, itemWidth: 11, itemHeight: 11, itemGap: 16, textStyle: { color: colour("ink-2") }, pageTextStyle: { color: ink } },
+    textStyle: { fontFamily: "Inter, sans-serif", color: ink, fontSize },
+    grid: { left: 8, right: 8, top: 3.6 * fontSize, bottom: 4, containLabel: true },
+    legend: { type: "scroll", top: 0, left: 4.4 * fontSize, itemWidth: 11, itemHeight: 11, itemGap: 16, textStyle: { color: colour("ink-2"), fontSize }, pageTextStyle: { color: ink } },
     tooltip: {
       trigger: "axis", axisPointer: { type: "shadow", shadowStyle: { color: colour("ink", 0.05) } }, confine: true, transitionDuration: 0,
-      className: "tip", borderWidth: 0, padding: 0, backgroundColor: "transparent", extraCssText: "box-shadow:none",
+      borderWidth: 0, padding: 0, backgroundColor: "transparent", extraCssText: "box-shadow:none",
       formatter: (points) => tip(data, label, points),
     },
-    xAxis: { type: "category", data: data.bars.map((bar) => stamp(bar.start, data.step)), axisLine: { lineStyle: { color: colour("rule") } }, axisTick: { show: false }, axisLabel: { color: ink, hideOverlap: true } },
-    yAxis: { type: "value", name: label, nameTextStyle: { color: ink, align: "right" }, nameGap: 14, splitLine: { lineStyle: { color: rule } }, axisLabel: { color: ink, formatter: (v) => number(v, Math.abs(v) < 1 && v ? 2 : 0) } },
+    xAxis: { type: "category", data: data.bars.map((bar) => stamp(bar.start, data.step)), axisLine: { lineStyle: { color: colour("rule") } }, axisTick: { show: false }, axisLabel: { color: ink, fontSize, hideOverlap: true } },
+    yAxis: { type: "value", name: label, nameTextStyle: { color: ink, fontSize, align: "right", padding: [0, 6, 0, 0] }, nameGap: 20, splitLine: { lineStyle: { color: rule } }, axisLabel: { color: ink, fontSize, formatter: (v) => number(v, Math.abs(v) < 1 && v ? 2 : 0) } },
     series,
   });
 }

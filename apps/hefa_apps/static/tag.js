@@ -9,6 +9,8 @@ const decimals = Number(about.decimals);
 const limits = about.limits ? about.limits.split(",").map((text) => (text === "" ? null : Number(text))) : [];
 const place = document.getElementById("plot");
 const hue = getComputedStyle(place).getPropertyValue("--hue") ? hueName() : "accent";
+const note = document.getElementById("plot-note");
+const noted = note.textContent;
 let span = document.querySelector("[data-span][aria-current]").dataset.span;
 let answer = null;
 let plot = null;
@@ -27,8 +29,8 @@ async function load() {
   if (!response.ok || wanted !== span) return;
   answer = await response.json();
   live = [];
-  const step = word(`step_${answer.step}`) ?? answer.step;
-  document.getElementById("step").textContent = step;
+  document.getElementById("step").textContent = word(`step_${answer.step}`);
+  note.textContent = answer.step === "raw" ? word("note_raw") : noted;
   draw();
   fillTable();
 }
@@ -67,8 +69,9 @@ function draw() {
   const ink = colour("ink-3");
   const rule = colour("rule-2");
   const now = Date.now() / 1000;
-  const size = () => ({ width: place.clientWidth, height: Math.max(240, Math.min(innerHeight * 0.42, 520)) });
-  const axis = { stroke: ink, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1 }, font: '12px "Inter"' };
+  const size = () => ({ width: place.clientWidth, height: Math.max(240, Math.min(innerHeight * 0.42, 34 * rem)) });
+  const rem = parseFloat(getComputedStyle(document.documentElement).fontSize); // grows with the wall
+  const axis = { stroke: ink, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1 }, font: `${0.76 * rem}px Inter` };
   const band = colour(hue, 0.16);
   plot = new uPlot(
     {
@@ -78,12 +81,12 @@ function draw() {
       legend: { show: false },
       scales: { x: { time: true, range: () => [now - HOURS[span] * 3600, Date.now() / 1000] }, y: { range: reach } },
       axes: [
-        { ...axis, values: clocks },
-        { ...axis, size: 62, values: (_, splits) => splits.map((v) => number(v, splitDecimals(splits))) },
+        { ...axis, size: 3 * rem, values: clocks },
+        { ...axis, size: 4.2 * rem, values: (_, splits) => splits.map((v) => number(v, splitDecimals(splits))) },
       ],
       series: [
         {},
-        { stroke: colour(hue), width: 1.75, fill: about.kind === "counter" ? colour(hue, 0.55) : undefined, paths: path(), points: { show: false }, spanGaps: false },
+        { stroke: colour(hue), width: about.kind === "counter" ? 0 : 1.75, fill: about.kind === "counter" ? colour(hue, 0.8) : undefined, paths: path(), points: { show: false }, spanGaps: false },
         { stroke: "transparent", points: { show: false }, spanGaps: false },
         { stroke: "transparent", points: { show: false }, spanGaps: false },
       ],

@@ -45,7 +45,7 @@ async function counts() {
     const row = document.querySelector(`tr[data-edge="${CSS.escape(edge.edge)}"]`);
     if (!row) return location.reload(); // a gateway that was not there: it brings tags of its own
     const state = edge.online === null ? "unknown" : edge.online ? "on" : "off";
-    const dot = set(row, "online", word(state));
+    const dot = set(row, "online", word(`edge_${state}`));
     dot.className = `dot ${state}`;
     set(row, "seen", edge.age_s === null ? word("age_never") : age(edge.age_s));
     for (const name of ["tags", "received", "stored", "duplicate", "quarantined"]) set(row, name, number(edge[name], 0));

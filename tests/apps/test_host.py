@@ -1,0 +1,283 @@
+"""The portal over HTTP: signing in, what is refused, headers, JSON and CSV."""
+
+import csv
+import io
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+
+from hefa_apps.host import APPS, _local
+
+PAGES = ("/live", "/live/areas/A2-SX", "/live/areas/unassigned", "/live/tags/A1-FEED.DISS.R-101.ph", "/live/search?q=ph", "/energy", "/material")  # fmt: skip
+
+
+def browser(portal) -> httpx2.Client:
+    """A client with cookies and no key."""
+    return httpx2.Client(base_url=portal.url, timeout=30)
+
+
+def sign_in(client: httpx2.Client, key: str, **more: str) -> httpx2.Response:
+    form = client.get("/sign-in").text
+    token = re.search(r'name="token" value="(\w+)"', form)
+    assert token
+    return client.post("/sign-in", data={"key": key, "token": token[1], **more})
+
+
+@pytest.fixture
+def signed_in(portal):
+    with browser(portal) as client:
+        assert sign_in(client, portal.key).status_code == 303
+        yield client
+
+
+def test_health_asks_nobody(portal) -> None:
+    assert httpx2.get(f"{portal.url}/healthz").json() == {"status": "ok"}
+
+
+def test_signing_in_keeps_the_key_out_of_reach(portal) -> None:
+    with browser(portal) as client:
+        answer = sign_in(client, f" {portal.key} ", next="/energy?period=24h")
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/energy?period=24h"
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        assert portal.key not in cookie
+        assert client.get("/live").status_code == 200
+
+
+@pytest.mark.parametrize("key", ["hefa_wrong_key_that_nobody_has", "", "ключ", "x\r\ny: z"])
+def test_a_wrong_key_does_not_sign_in(portal, key: str) -> None:
+    with browser(portal) as client:
+        answer = sign_in(client, key)
+        assert answer.status_code == 401
+        assert "does not know this key" in answer.text
+        assert client.get("/live").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [({}, "forged"), ({"Sec-Fetch-Site": "cross-site"}, None), ({"Origin": "https://elsewhere.example"}, None)],
+)
+def test_a_form_from_elsewhere_does_not_sign_in(portal, headers: dict[str, str], token: str | None) -> None:
+    with browser(portal) as client:
+        mine = re.search(r'name="token" value="(\w+)"', client.get("/sign-in").text)[1]
+        answer = client.post("/sign-in", data={"key": portal.key, "token": token or mine}, headers=headers)
+        assert answer.status_code == 403
+        assert "hefa_session" not in client.cookies
+
+
+def test_signing_out_needs_a_page_of_ours(signed_in) -> None:
+    assert signed_in.post("/sign-out", data={"token": "forged"}).status_code == 403
+    token = re.search(r'name="token" value="(\w+)"', signed_in.get("/live").text)[1]
+    assert signed_in.post("/sign-out", data={"token": token}).status_code == 303
+    assert signed_in.get("/live").status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("onward", "path"),
+    [("/energy", "/energy"), ("//evil.example", "/"), ("https://evil.example/", "/"), ("/\\evil.example", "/"), ("energy", "/"), ("", "/"), ("/a\n", "/")],
+)  # fmt: skip
+def test_signing_in_leads_to_this_host_only(onward: str, path: str) -> None:
+    assert _local(onward) == path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_key_every_page_leads_to_the_sign_in(portal, page: str) -> None:
+    answer = httpx2.get(portal.url + page)
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/sign-in?next=%2F")
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/live/overview", "/api/live/areas/A2-SX", "/api/live/search?q=ph", "/api/live/stream", "/api/energy/use", "/api/material/use.csv"]
+)  # fmt: skip
+def test_without_a_key_the_json_is_a_problem(portal, path: str) -> None:
+    answer = httpx2.get(portal.url + path)
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "page", ["/", "/sign-in", "/nowhere", "/api/nowhere", "/static/app.css", "/api/energy/use", *PAGES]
+)
+def test_every_answer_carries_the_security_headers(portal, signed_in, page: str) -> None:
+    headers = signed_in.get(page).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_whole(signed_in, page: str) -> None:
+    answer = signed_in.get(page)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    for landmark in ("<header", "<nav", '<main id="main"', "<footer", 'class="skip"', "<h1"):
+        assert landmark in answer.text
+    assert "Simulated data" in answer.text
+    assert "None" not in re.sub(r"<script.*?</script>", "", answer.text, flags=re.S)
+
+
+def test_what_a_stranger_sends_is_text(signed_in) -> None:
+    page = signed_in.get("/live/areas/unassigned").text
+    assert "<b>temp" not in page
+    assert "oven &lt;b&gt;temp" in page
+    link = re.search(r'href="(/live/tags/PLC[^"]+)"', page)
+    assert signed_in.get(link[1]).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/live/areas/A9", "/live/tags/A1-FEED.DISS.R-101.nothing"])
+def test_what_is_not_there_is_a_designed_page(signed_in, path: str) -> None:
+    answer = signed_in.get(path)
+    assert answer.status_code == 404
+    assert "There is no such page" in answer.text
+    assert signed_in.get(f"/api{path}").headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "query", ["period=year", "by=planet", "period=custom&from=soon", "period=hour&step=month", "carrier=love"]
+)
+def test_a_bad_question_is_422_with_a_sentence(portal, query: str) -> None:
+    with portal.client() as client:
+        answer = client.get(f"/api/energy/use?{query}")
+        assert answer.status_code == 422
+        assert answer.json()["detail"]
+
+
+def test_a_bad_period_is_told_on_the_page_which_shows_today(signed_in) -> None:
+    page = signed_in.get("/energy?period=custom&from=2026-11-22T10:00&to=2026-11-22T09:00")
+    assert page.status_code == 200
+    assert "here is today" in page.text
+    assert 'id="chart"' in page.text
+
+
+@pytest.mark.parametrize("by", ["area", "line", "meter"])
+@pytest.mark.parametrize(
+    ("app", "subject"), [("energy", "electricity"), ("energy", "water"), ("material", "HCl"), ("material", "CeO2")]
+)
+def test_the_report_is_the_platforms_figures(portal, app: str, subject: str, by: str) -> None:
+    kind = "carrier" if app == "energy" else "material"
+    with portal.client() as client:
+        answer = client.get(f"/api/{app}/use?period=24h&by={by}&{kind}={subject}").json()
+    stream = next(s["stream"] for s in answer["subjects"] if s["subject"] == subject)
+    params = {"from": answer["from"], "to": answer["to"], "by": "total", kind: subject, "stream": stream}
+    platform = httpx2.get(
+        f"{portal.api}/v1/consumption", params=params, headers={"Authorization": f"Bearer {portal.key}"}
+    )
+    truth = platform.json()["rows"][0]
+    assert truth["value"] > 0
+    assert answer["unit"] == truth["unit"]
+    assert answer["total"]["value"] == pytest.approx(truth["value"])
+    assert sum(line["value"] for line in answer["lines"]) == pytest.approx(truth["value"])
+    bars = sum(v for bar in answer["bars"] for v in bar["values"].values() if v is not None)
+    assert bars == pytest.approx(truth["value"])
+
+
+@pytest.mark.parametrize("path", ["use", "use.csv"])
+def test_what_no_meter_can_split_is_refused_and_told(portal, signed_in, path: str) -> None:
+    answer = signed_in.get(f"/api/energy/{path}?carrier=water&by=line")
+    assert answer.status_code == 422
+    assert "not metered by line" in answer.json()["detail"]
+    page = signed_in.get("/energy?carrier=water&by=line")
+    assert page.status_code == 200
+    assert "not metered by line" in page.text
+
+
+def test_csv_holds_the_same_rows(portal) -> None:
+    query = "period=24h&by=area&carrier=electricity&step=1h"
+    with portal.client() as client:
+        answer = client.get(f"/api/energy/use?{query}").json()
+        download = client.get(f"/api/energy/use.csv?{query}")
+    assert download.headers["content-type"] == "text/csv; charset=utf-8"
+    assert "attachment" in download.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(download.text)))
+    assert sum(float(row["value"]) for row in rows if row["value"]) == pytest.approx(answer["total"]["value"], rel=1e-3)
+    assert {row["unit"] for row in rows} == {"kW.h"}
+    assert all(datetime.fromisoformat(row["start"]).tzinfo for row in rows)
+
+
+def test_classes_reach_the_page(portal) -> None:
+    """A register silent for longer than two heartbeats is estimated, and says so."""
+    with portal.client() as client:
+        answer = client.get("/api/material/use?period=24h&material=HCl&by=meter").json()
+    total = answer["total"]
+    assert total["value"] == pytest.approx((total["measured"] or 0) + (total["estimated"] or 0))
+
+
+def test_overview_and_area_agree(portal) -> None:
+    with portal.client() as client:
+        overview = client.get("/api/live/overview").json()
+        area = client.get("/api/live/areas/A2-SX").json()
+    summary = next(a["summary"] for a in overview["areas"] if a["area"] == "A2-SX")
+    assert summary["tags"] == len(area["items"]) == 313
+    assert len(overview["edges"]) >= 7
+
+
+def test_search_and_series(portal) -> None:
+    with portal.client() as client:
+        found = client.get("/api/live/search?q=R-101 ph").json()["items"]
+        assert found[0]["tag"] == "A1-FEED.DISS.R-101.ph"
+        series = client.get("/api/live/series", params={"tag": found[0]["tag"], "span": "24h"}).json()
+        assert series["from"] < series["to"]
+        one = series["series"][0]
+        assert len(one["ts"]) == len(one["min"]) == len(one["value"]) > 100
+        assert one["value"][0] is None  # no readings a day ago: a gap
+
+
+def test_the_stream_passes_on_what_changes(portal) -> None:
+    tag = "A5-WWT.RO.RO-521.pin"
+    heard: list[str] = []
+    opened = threading.Event()
+
+    def listen() -> None:
+        with portal.client() as client, client.stream("GET", f"/api/live/stream?tag={tag}") as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            opened.set()
+            for line in stream.iter_lines():
+                if line.startswith("data:"):
+                    heard.append(line)
+                    return
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    assert opened.wait(10)
+    until = datetime.now(UTC) + timedelta(seconds=15)
+    while listener.is_alive() and datetime.now(UTC) < until:
+        portal.record(tag, 1234.5)
+        listener.join(1)
+    assert heard
+    assert "1234.5" in heard[0]
+
+
+def test_large_answers_are_compressed_and_static_files_kept(signed_in) -> None:
+    page = signed_in.get("/live")
+    assert page.headers["content-encoding"] == "gzip"
+    script = re.search(r'src="(/static/wall\.js\?v=\w+)"', page.text)
+    assert "immutable" in signed_in.get(script[1]).headers["cache-control"]
+    assert signed_in.get("/static/live.js").headers["cache-control"] == "no-cache"
+
+
+def test_the_portal_describes_its_json(portal) -> None:
+    paths = httpx2.get(f"{portal.url}/api/openapi.json").json()["paths"]
+    for app in APPS:
+        assert any(path.startswith(f"/api/{app.name}/") for path in paths)
+
+
+def test_no_readings_yet_is_a_designed_state(empty_portal) -> None:
+    with browser(empty_portal) as client:
+        sign_in(client, empty_portal.key)
+        assert "No readings yet" in client.get("/live").text
+        assert "Nothing is known about this period" in client.get("/energy").text
+        assert client.get("/live/tags/A1-FEED.DISS.R-101.ph").status_code == 200
+        assert client.get("/live/areas/A1-FEED").status_code == 200
+        answer = client.get("/api/material/use").json()
+        assert answer["total"]["value"] is None
