@@ -125,10 +125,9 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
         ), wide AS (
           SELECT tag_id, tstzrange(
                    least(lower(noted), date_bin('1 minute', before.ts, 'epoch')),
-                   least(watermark, greatest(upper(noted), CASE WHEN is_late THEN
-                     date_bin('1 minute', CASE WHEN kind = 'counter' THEN after.ts
-                                               ELSE least(after.ts, last.ts + 2 * heartbeat_s * interval '1 second')
-                                          END, 'epoch') + interval '1 minute' END))) AS range
+                   least(watermark, greatest(upper(noted), CASE WHEN is_late THEN date_bin(
+                     '1 minute', greatest(counted.ts, least(next.ts, last.ts + 2 * heartbeat_s * interval '1 second')),
+                     'epoch') + interval '1 minute' END))) AS range
             FROM noted JOIN tag USING (tag_id) CROSS JOIN rollup_state
             LEFT JOIN LATERAL (
               SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= lower(noted) AND ts < upper(noted)
@@ -139,8 +138,11 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
               ) AS before ON kind = 'counter' AND last.ts IS NOT NULL
             LEFT JOIN LATERAL (
               SELECT ts FROM reading
-               WHERE tag_id = tag.tag_id AND ts >= upper(noted) AND (quality >= 64 OR kind <> 'counter')
-               ORDER BY ts LIMIT 1) AS after ON is_late
+               WHERE tag_id = tag.tag_id AND ts >= upper(noted) AND quality >= 64 ORDER BY ts LIMIT 1
+              ) AS counted ON kind = 'counter' AND is_late
+            LEFT JOIN LATERAL (
+              SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= upper(noted) ORDER BY ts LIMIT 1
+              ) AS next ON is_late
            WHERE lower(noted) < watermark
         )
         SELECT tag_id, lower(range), upper(range)

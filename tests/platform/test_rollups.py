@@ -1,0 +1,348 @@
+"""Minutes, hours and registers: by hand-made cases, by a second implementation, and whatever the order of arrival."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from math import isclose
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from psycopg.rows import namedtuple_row
+
+from hefa_contract.envelope import Decoded, Envelope
+from hefa_platform.store import rollups
+from hefa_platform.store.arrival import Arrival
+from hefa_platform.store.database import Database
+from hefa_platform.store.intake import Intake
+
+T0 = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
+GAUGE, COUNTER = "a.gauge", "a.counter"  # both with a heartbeat of 60 s: a reading holds for 120 s
+HOLD_S = 120
+
+
+class Plant:
+    """A database with one gauge and one counter, and both ends of the rollups."""
+
+    def __init__(self, database: Any) -> None:
+        self.admin = psycopg.connect(
+            database.admin, autocommit=True, row_factory=namedtuple_row, options="-c timezone=UTC"
+        )
+        self.jobs = psycopg.connect(database.jobs, autocommit=True, options="-c timezone=UTC")
+        self.store = Database(database.ingest, max_size=1)
+        self.admin.execute("""
+            INSERT INTO edge (name) VALUES ('gw');
+            INSERT INTO tag (name, edge_id, kind, heartbeat_s, modulus, max_rate, resolution)
+            SELECT t.name, edge_id, kind, 60, modulus, rate, 0
+              FROM edge, (VALUES ('a.gauge', 'gauge', NULL::float8, NULL::float8), ('a.counter', 'counter', 1000, 3600))
+                AS t(name, kind, modulus, rate)
+        """)
+        assert rollups.claim(self.jobs)
+        self.begin()
+
+    def begin(self) -> None:
+        self.admin.execute("TRUNCATE reading, reading_1m, reading_1h, rollup_dirty, latest, ledger")
+        self.admin.execute("UPDATE rollup_state SET watermark = %s", [T0])
+        self.intake = Intake(self.store, "w")
+        self.seq = 0
+
+    def close(self) -> None:
+        self.admin.close()
+        self.jobs.close()
+        self.store.close()
+
+    def arrive(self, readings: Sequence[tuple[str, float, float | None, int]]) -> None:
+        """One envelope of (tag, seconds after T0, value, quality)."""
+        self.seq += 1
+        base = int(T0.timestamp()) * 1_000_000
+        envelope = Envelope(
+            epoch="e",
+            seq=self.seq,
+            lane="backfill",
+            made=base,
+            base=base,
+            tags=[GAUGE, COUNTER],
+            tag=[(GAUGE, COUNTER).index(tag) for tag, *_ in readings],
+            dt=[round(seconds * 1e6) for _, seconds, *_ in readings],
+            value=[value for *_, value, _ in readings],
+            quality=[quality for *_, quality in readings],
+        )
+        payload = str(self.seq).encode()
+        digest = hashlib.sha256(payload).digest()
+        outcome = self.intake.store([Arrival("hefa/v1/gw/data", "gw", payload, digest, decoded=Decoded(envelope))])[0]
+        assert outcome.finished
+        assert not outcome.rejected
+
+    def advance(self, minutes: int) -> None:
+        rollups.advance(self.jobs, T0 + timedelta(minutes=minutes))
+
+    def work(self) -> int:
+        """Work off everything, newest and oldest in turn."""
+        total = 0
+        while True:
+            done = [rollups.work(self.jobs, end, settled=False) for end in ("newest", "oldest")]
+            if done == [None, None]:
+                return total
+            total += sum(n or 0 for n in done)
+
+    def kept(self, tag: str, table: str = "reading_1m") -> dict[int, Any]:
+        """Rows by the minute of their bucket after T0."""
+        rows = self.admin.execute(f"SELECT r.* FROM {table} r JOIN tag USING (tag_id) WHERE name = %s", [tag])
+        return {round((row.bucket - T0).total_seconds() / 60): row for row in rows}
+
+    def computed(self, tag: str, minutes: int) -> dict[int, Any]:
+        """The same, computed from raw in one go."""
+        rows = self.admin.execute(
+            "SELECT * FROM minute_rollup(ARRAY(SELECT tag_id FROM tag WHERE name = %s), ARRAY[%s], ARRAY[%s])",
+            [tag, T0, T0 + timedelta(minutes=minutes)],
+        )
+        return {round((row.bucket - T0).total_seconds() / 60): row for row in rows}
+
+
+@pytest.fixture
+def plant(database: Any) -> Iterator[Plant]:
+    plant = Plant(database)
+    yield plant
+    plant.close()
+
+
+# --- one register reading after another ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hours", "modulus", "max_rate", "amount", "is_reset", "believed"),
+    [
+        (100.0, 130.0, 1, 1e7, 500, 30, False, True),
+        (9_999_990.0, 15.0, 1, 1e7, 500, 25, False, True),  # rolls over
+        (1_234_567.0, 12.0, 1, 1e7, 500, 12, True, True),  # started again: the new number is all that is known
+        (1_234_567.0, 900.0, 1, 1e7, 500, 900, True, False),  # a new meter that does not start at zero
+        (100.0, 700.0, 1, 1e7, 500, 600, False, False),  # more than the meter can count
+        (100.0, 700.0, 2, 1e7, 500, 600, False, True),  # … but not in two hours
+        (100.0, 100.0, 1, 1e7, 500, 0, False, True),
+        (9_999_990.0, 15.0, 1, 1e7, None, 25, False, True),  # without a rate a step of half the register is the border
+        (4_000_000.0, 15.0, 1, 1e7, None, 15, True, True),
+        (500.0, 15.0, 1, None, 500, 15, True, True),  # without a modulus nothing rolls over
+        (2e7, 15.0, 1, 1e7, 1e9, 15, True, True),  # a number the register cannot show has not rolled over
+    ],
+)
+def test_register_step(
+    plant: Plant, before: float, after: float, hours: float, modulus: float | None, max_rate: float | None,
+    amount: float, is_reset: bool, believed: bool,
+) -> None:  # fmt: skip
+    row = plant.admin.execute(
+        "SELECT amount, is_reset, possible FROM register_step(%s, %s, %s, %s, %s, 0)",
+        [before, after, hours * 3600, modulus, max_rate],
+    ).fetchone()
+    assert (row.amount, row.is_reset) == (amount, is_reset)
+    assert (row.possible is None or row.amount <= row.possible) is believed
+
+
+def test_a_step_of_the_register_is_believed_however_short_the_time(plant: Plant) -> None:
+    row = plant.admin.execute("SELECT * FROM register_step(10, 11, 0.5, 1e7, 100, 1)").fetchone()
+    assert row.amount <= row.possible
+
+
+# --- gauges ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_minute_is_weighted_by_time_and_knows_what_held_before(plant: Plant) -> None:
+    plant.arrive([(GAUGE, 30, 10.0, 192), (GAUGE, 75, 40.0, 192), (GAUGE, 90, 20.0, 64)])
+    rows = plant.computed(GAUGE, 10)
+    assert sorted(rows) == [0, 1, 2, 3]
+    first, second, third, fourth = (rows[k] for k in range(4))
+    assert (first.n, first.covered_s, first.tw_sum, first.min, first.max) == (1, 30, 300, 10, 10)
+    # 15 s at 10, 15 s at 40, 30 s at 20
+    assert (second.n, second.n_good, second.covered_s, second.tw_sum) == (2, 2, 60, 150 + 600 + 600)
+    assert (second.min, second.max, second.first, second.last, second.sum) == (10, 40, 40, 20, 60)
+    assert second.worst == 64
+    assert (third.n, third.min, third.max, third.tw_sum, third.covered_s) == (0, 20, 20, 1200, 60)
+    assert (third.first, third.first_ts, third.last_ts) == (20, T0 + timedelta(seconds=90), T0 + timedelta(seconds=90))
+    # 90 s + two heartbeats = 210 s: half of the fourth minute
+    assert (fourth.n, fourth.covered_s, fourth.tw_sum) == (0, 30, 600)
+    assert (first.inc_measured, first.resets) == (None, None)
+
+
+def test_a_bad_reading_ends_what_held_and_covers_nothing(plant: Plant) -> None:
+    plant.arrive([(GAUGE, 0, 10.0, 192), (GAUGE, 80, None, 0), (GAUGE, 90, 7.0, 0)])
+    rows = plant.computed(GAUGE, 10)
+    assert (rows[1].n, rows[1].n_good, rows[1].covered_s, rows[1].worst) == (2, 0, 20, 0)
+    assert (rows[1].min, rows[1].first, rows[1].last, rows[1].sum) == (10, None, None, None)
+    assert (rows[2].n, rows[2].covered_s, rows[2].tw_sum, rows[2].min, rows[2].worst) == (0, 0, 0, None, 0)
+
+
+def test_readings_on_the_border_belong_to_the_later_minute(plant: Plant) -> None:
+    plant.arrive([(GAUGE, 0, 1.0, 192), (GAUGE, 60, 2.0, 192), (GAUGE, 120, 3.0, 192)])
+    rows = plant.computed(GAUGE, 3)
+    assert [(rows[k].n, rows[k].tw_sum, rows[k].covered_s) for k in range(3)] == [
+        (1, 60, 60),
+        (1, 120, 60),
+        (1, 180, 60),
+    ]
+
+
+# --- counters --------------------------------------------------------------------------------------------------------
+
+
+def test_an_increment_is_spread_over_the_time_it_took(plant: Plant) -> None:
+    plant.arrive([(COUNTER, 30, 100.0, 192), (COUNTER, 120, 130.0, 192), (COUNTER, 540, 172.0, 192)])
+    rows = plant.computed(COUNTER, 12)
+    assert [(rows[k].inc_measured, rows[k].inc_estimated) for k in (0, 1)] == [(10, 0), (20, 0)]
+    # 420 s apart is more than two heartbeats: known in sum, not when
+    assert [(rows[k].inc_measured, rows[k].inc_estimated) for k in range(2, 9)] == [(0, 6)] * 7
+    assert sum(row.inc_measured + row.inc_estimated for row in rows.values()) == pytest.approx(72)
+
+
+def test_a_range_within_a_long_gap_gets_its_share(plant: Plant) -> None:
+    plant.arrive([(COUNTER, 0, 0.0, 192), (COUNTER, 1200, 20.0, 192)])
+    rows = plant.admin.execute(
+        "SELECT * FROM minute_rollup(ARRAY(SELECT tag_id FROM tag WHERE name = %s), ARRAY[%s], ARRAY[%s])",
+        [COUNTER, T0 + timedelta(minutes=5), T0 + timedelta(minutes=8)],
+    ).fetchall()
+    assert [(row.inc_estimated, row.n) for row in rows] == [(pytest.approx(1), 0)] * 3
+
+
+def test_rollover_reset_and_absurd_jump(plant: Plant) -> None:
+    # modulus 1,000, at most one a second
+    plant.arrive([(COUNTER, 0, 990.0, 192), (COUNTER, 60, 20.0, 192)])
+    plant.arrive([(COUNTER, 120, 5.0, 192), (COUNTER, 180, 700.0, 192), (COUNTER, 240, 710.0, 0)])
+    rows = plant.computed(COUNTER, 5)
+    got = [(rows[k].inc_measured, rows[k].inc_estimated, rows[k].inc_unknown, rows[k].resets) for k in range(3)]
+    assert got == [(30, 0, 0, 0), (0, 5, 0, 1), (0, 0, 695, 0)]
+    assert rows[3].inc_measured == 0  # the last reading is bad: nothing to count from
+
+
+# --- the watermark and late readings ---------------------------------------------------------------------------------
+
+
+def test_nothing_is_written_before_its_time(plant: Plant) -> None:
+    plant.arrive([(GAUGE, 10, 1.0, 192)])
+    plant.advance(0)
+    assert plant.work() == 0
+    plant.advance(1)
+    plant.work()
+    assert sorted(plant.kept(GAUGE)) == [0]
+
+
+def test_a_register_read_after_the_watermark_completes_the_minutes_before_it(plant: Plant) -> None:
+    plant.arrive([(COUNTER, 0, 0.0, 192)])
+    plant.advance(2)
+    plant.work()
+    assert plant.kept(COUNTER)[1].inc_measured == 0
+    plant.arrive([(COUNTER, 120, 12.0, 192)])
+    plant.advance(3)
+    plant.work()
+    assert [plant.kept(COUNTER)[k].inc_measured for k in (0, 1)] == [6, 6]
+
+
+def test_a_late_reading_rewrites_exactly_what_it_touches(plant: Plant) -> None:
+    plant.arrive([(GAUGE, 0, 1.0, 192), (GAUGE, 600, 2.0, 192)])
+    plant.advance(60)
+    plant.work()
+    before = plant.kept(GAUGE)
+    plant.arrive([(GAUGE, 90, 5.0, 192)])
+    assert plant.work() == 3  # its own minute, and those in which it holds: until 210 s
+    after = plant.kept(GAUGE)
+    assert after == plant.computed(GAUGE, 60)
+    assert {k for k in after if after[k] != before.get(k)} == {1, 2, 3}
+
+
+def test_hours_are_the_sum_of_their_minutes(plant: Plant) -> None:
+    readings = [(GAUGE, s, s % 700 / 10, 192 if s % 900 else 64) for s in range(0, 3 * 3600, 45)]
+    plant.arrive([*readings, *[(COUNTER, s, s / 100, 192) for s in range(0, 3 * 3600, 50)]])
+    plant.advance(150)
+    plant.work()
+    for tag in (GAUGE, COUNTER):
+        minutes, hours = plant.kept(tag), plant.kept(tag, "reading_1h")
+        assert sorted(hours) == [0, 60, 120]
+        for start, hour in hours.items():
+            own = [minutes[k] for k in sorted(minutes) if start <= k < start + 60]
+            assert hour.n == sum(m.n for m in own)
+            assert hour.tw_sum == pytest.approx(sum(m.tw_sum for m in own))
+            assert hour.covered_s == pytest.approx(sum(m.covered_s for m in own))
+            assert (hour.min, hour.max) == (min(m.min for m in own), max(m.max for m in own))
+            assert (hour.first, hour.last) == (own[0].first, own[-1].last)
+            assert (hour.first_ts, hour.last_ts) == (own[0].first_ts, own[-1].last_ts)
+            if tag == COUNTER:
+                assert hour.inc_measured == pytest.approx(sum(m.inc_measured for m in own))
+
+
+def test_only_one_works_at_a_time(plant: Plant, database: Any) -> None:
+    with psycopg.connect(database.jobs, autocommit=True) as other:
+        assert not rollups.claim(other)
+
+
+def test_moving_the_watermark_waits_for_whoever_has_read_it(plant: Plant, database: Any) -> None:
+    with psycopg.connect(database.ingest) as ingest, psycopg.connect(database.jobs, autocommit=True) as jobs:
+        ingest.execute("SELECT watermark FROM rollup_state FOR SHARE")
+        jobs.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            rollups.advance(jobs, T0 + timedelta(minutes=5))
+        ingest.rollback()
+        assert rollups.advance(jobs, T0 + timedelta(minutes=5)) == T0 + timedelta(minutes=5)
+
+
+# --- any order -------------------------------------------------------------------------------------------------------
+
+_reading = st.tuples(
+    st.sampled_from((GAUGE, COUNTER)),
+    st.integers(0, 7_000),  # seconds after T0: dense enough to meet, long enough for gaps
+    st.floats(0, 999, allow_nan=False).map(lambda v: round(v, 2)),
+    st.sampled_from((192, 192, 192, 64, 0)),
+)
+_step = st.one_of(
+    st.lists(_reading, min_size=1, max_size=6, unique_by=lambda r: r[:2]),
+    st.integers(0, 115).map(lambda minutes: ("advance", minutes)),
+    st.just("work"),
+)
+
+
+def _minutes_by_hand(readings: Sequence[tuple[float, float | None, int]], until: int) -> dict[int, dict[str, float]]:
+    """A second implementation for gauges, second by second: readings at whole seconds (at, value, quality)."""
+    minutes: dict[int, dict[str, float]] = {}
+    ordered = sorted(readings)
+    for k, (at, value, quality) in enumerate(ordered):
+        end = min(at + HOLD_S, ordered[k + 1][0] if k + 1 < len(ordered) else at + HOLD_S, until * 60)
+        if at < until * 60:
+            minutes.setdefault(int(at // 60), {"n": 0, "tw": 0.0, "s": 0.0})["n"] += 1
+        for second in range(int(at), int(end)):
+            row = minutes.setdefault(second // 60, {"n": 0, "tw": 0.0, "s": 0.0})
+            if quality >= 64 and value is not None:
+                row["tw"] += value
+                row["s"] += 1
+    return minutes
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(_step, min_size=1, max_size=12))
+@example(steps=[[(COUNTER, 6000, 5.0, 192)], ("advance", 115), "work", [(COUNTER, 10, 1.0, 192)]])
+@example(steps=[("advance", 100), [(GAUGE, 30, 1.0, 192)], "work", [(GAUGE, 100, 2.0, 0)], "work"])
+def test_any_order_of_arrival_ends_in_what_raw_says(plant: Plant, steps: list[Any]) -> None:
+    plant.begin()
+    stored: dict[tuple[str, int], tuple[float, int]] = {}
+    for step in steps:
+        if step == "work":
+            plant.work()
+        elif isinstance(step, tuple):
+            plant.advance(step[1])
+        else:
+            plant.arrive(step)
+            for tag, at, value, quality in step:
+                stored.setdefault((tag, at), (value, quality))
+    plant.advance(116)
+    plant.work()
+    for tag in (GAUGE, COUNTER):
+        kept, computed = plant.kept(tag), plant.computed(tag, 116)
+        assert kept.keys() == computed.keys()
+        for k, row in kept.items():
+            for name, ours, theirs in zip(row._fields, row, computed[k], strict=True):
+                same = isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-6) if isinstance(ours, float) else ours == theirs
+                assert same, (tag, k, name, ours, theirs)
+    readings = [(at, value, quality) for (tag, at), (value, quality) in stored.items() if tag == GAUGE]
+    by_hand, kept = _minutes_by_hand(readings, 116), plant.kept(GAUGE)
+    assert {k: (row.n, row.covered_s, round(row.tw_sum, 3)) for k, row in kept.items()} == {
+        k: (row["n"], row["s"], pytest.approx(row["tw"], abs=2e-3)) for k, row in by_hand.items()
+    }
