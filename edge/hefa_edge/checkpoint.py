@@ -9,7 +9,7 @@ import fcntl
 import logging
 import os
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import msgspec
 
@@ -23,7 +23,7 @@ class Occupied(Exception):
 
 
 class Checkpoint:
-    """The state directory of a site, held by this process."""
+    """The state directory of a site, held by this process until `release`; also a context manager."""
 
     def __init__(self, directory: Path) -> None:
         """Claim the directory, making it where needed. Raises Occupied, OSError."""
@@ -64,6 +64,12 @@ class Checkpoint:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         """Let go of the directory."""

@@ -43,7 +43,9 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def _duration(text: str) -> float:
+def _duration(text: str | float) -> float:
+    if isinstance(text, float):  # a default
+        return text
     found = _DURATION.fullmatch(text.strip())
     if found is None or float(found[1]) <= 0:
         raise typer.BadParameter(f"{text!r} is no duration such as 10s, 90m, 36h or 2d")
@@ -60,26 +62,20 @@ def _instant(text: str) -> int:
     return round(instant.timestamp() * 1e6)
 
 
-Seeds = Annotated[Path | None, typer.Option("--seeds", help="Directory of the plant model. [env: HEFA_SEEDS]")]
+Seeds = Annotated[Path | None, typer.Option("--seeds", help="Directory of the plant model. (HEFA_SEEDS)")]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where checkpoint and outboxes are kept. [env: HEFA_DATA_DIR]")
+    Path | None, typer.Option("--data-dir", help="Where checkpoint and outboxes are kept. (HEFA_DATA_DIR)")
 ]
 Secrets = Annotated[
-    Path | None, typer.Option("--secrets", help="Directory with mqtt_url_<edge> files. [env: HEFA_SECRETS_DIR]")
+    Path | None, typer.Option("--secrets", help="Directory with mqtt_url_<edge> files. (HEFA_SECRETS_DIR)")
 ]
 MqttUrl = Annotated[
     str | None,
-    typer.Option("--mqtt-url", help="One broker URL for all; {edge} stands for the gateway. [env: HEFA_MQTT_URL]"),
+    typer.Option("--mqtt-url", help="One broker URL for all; {edge} stands for the gateway. (HEFA_MQTT_URL)"),
 ]
-ProfileOption = Annotated[
-    str | None, typer.Option("--profile", help="core: 752 key tags; full: all. [env: HEFA_PROFILE]")
-]
-SeedOption = Annotated[
-    int | None, typer.Option("--seed", help="The same seed gives the same readings. [env: HEFA_SEED]")
-]
-LogLevel = Annotated[
-    str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR. [env: HEFA_LOG_LEVEL]")
-]
+ProfileOption = Annotated[str | None, typer.Option("--profile", help="core: 752 key tags; full: all. (HEFA_PROFILE)")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same readings. (HEFA_SEED)")]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR. (HEFA_LOG_LEVEL)")]
 
 
 @app.command()
@@ -103,15 +99,17 @@ def run(
             seed=seed,
             log_level=log_level,
         )
-        site = Site(_plant(settings), settings, Checkpoint(settings.state_dir))
-        _on_signal(site.stop)
-        site.run()
+        plant = _plant(settings)
+        with Checkpoint(settings.state_dir) as checkpoint:
+            site = Site(plant, settings, checkpoint)
+            _on_signal(site.stop)
+            site.run()
 
 
 @app.command()
 def backfill(
     history: Annotated[
-        float, typer.Option("--history", parser=_duration, metavar="DURATION", help="How far back, such as 2d.")
+        float, typer.Option("--history", parser=_duration, metavar="DURATION", help="How far back.", show_default="2d")
     ] = 2 * 86_400.0,
     to: Annotated[
         int | None,
@@ -142,10 +140,12 @@ def backfill(
             seed=seed,
             log_level=log_level,
         )
-        work = backfills.Backfill(_plant(settings), settings, Checkpoint(settings.state_dir), history, to)
-        stopped_by = _on_signal(work.stop)
-        with _shown(progress) as show:
-            finished = work.run(show)
+        plant = _plant(settings)
+        with Checkpoint(settings.state_dir) as checkpoint:
+            work = backfills.Backfill(plant, settings, checkpoint, history, to)
+            stopped_by = _on_signal(work.stop)
+            with _shown(progress) as show:
+                finished = work.run(show)
         if not finished:
             raise typer.Exit(128 + stopped_by[0])
 
@@ -153,7 +153,8 @@ def backfill(
 @app.command()
 def preview(
     duration: Annotated[
-        float, typer.Option("--for", parser=_duration, metavar="DURATION", help="How long to watch.")
+        float,
+        typer.Option("--for", parser=_duration, metavar="DURATION", help="How long to watch.", show_default="10s"),
     ] = 10.0,
     tag: Annotated[
         list[str] | None, typer.Option("--tag", help="Only these tags; * and ? are wildcards. Repeat it for more.")

@@ -84,14 +84,18 @@ class Outbox:
         self._next_seq = self._lost = self._retired = self._bytes = 0
         self._epoch = ""
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
-        self._db.executemany(
-            "INSERT OR IGNORE INTO meta VALUES (?, ?)",
-            [("epoch", secrets.token_hex(8)), ("next_seq", "1"), ("lost", "0")],
-        )
-        self._load()
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.executescript(_SCHEMA)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO meta VALUES (?, ?)",
+                [("epoch", secrets.token_hex(8)), ("next_seq", "1"), ("lost", "0")],
+            )
+            self._load()
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
