@@ -30,7 +30,7 @@ from hefa_demo.process import Child, free_port, wait_until
 from hefa_platform.store.migrations import migrate
 
 TAG = "STRANGER.PUMP-7.pressure"
-VALUE = 4.207
+VALUE, NEXT = 4.27, 5.91  # the page shows two decimals of what it knows no range of
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ def stack(database: Any, broker: Broker, seeds_dir: Path, tmp_path: Path) -> Ite
         return made
 
     try:
-        assert child("load", "hefa-platform", "load", HEFA_DSN=database.owner).wait(60) == 0, children[-1].tail()
+        load = child("load", "hefa-platform", "load", HEFA_DSN=database.owner)
         child("ingest", "hefa-platform", "ingest", HEFA_DSN=database.ingest, HEFA_MQTT_URL=broker.url("ingest"))
         child("api", "hefa-platform", "serve", "--port", str(api), HEFA_DSN=database.api)
         child("apps", "hefa-apps", "serve", "--port", str(portal), HEFA_API_URL=f"http://127.0.0.1:{api}")
+        assert load.wait(60) == 0, load.tail()
         running = Stack(f"http://127.0.0.1:{api}", f"http://127.0.0.1:{portal}", key)
         if not wait_until(lambda: running.get("/v1/ready")[0] == 200, 60, interval=0.1):
             pytest.fail("\n".join(f"--- {c.name}\n{c.tail()}" for c in children))
@@ -166,27 +167,31 @@ def test_one_reading_travels_from_gateway_to_page(stack: Stack, broker: Broker, 
         channel, told = gateway.answers[0]
         assert (channel, told["code"], told["correlation"]) == ("err", "JSON_SYNTAX", f"{epoch}:2")
 
-    _seen_on_the_page(stack, chromium)
+        _seen_on_the_page(stack, chromium, gateway, epoch)
 
 
 def _told(ack: dict[str, Any]) -> dict[str, Any]:
     return {key: ack[key] for key in ("rejected",) if key in ack and ack[key] == []}
 
 
-def _seen_on_the_page(stack: Stack, chromium: str) -> None:
+def _seen_on_the_page(stack: Stack, chromium: str, gateway: Gateway, epoch: str) -> None:
+    """The page shows the reading, and the next one without being loaded again."""
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=arguments)
         try:
             page = browser.new_page(locale="en-GB")
+            page.set_default_timeout(20_000)
             complaints: list[str] = []
             page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(stack.portal + "/live/unassigned")
-            page.get_by_role("textbox").first.fill(stack.key)
+            page.goto(stack.portal + "/live/areas/unassigned")
+            page.locator("input[name=key]").fill(stack.key)
             page.keyboard.press("Enter")
-            page.wait_for_url("**/live/unassigned")
-            page.get_by_text(TAG).first.wait_for(timeout=15_000)
-            page.get_by_text("4.207").first.wait_for(timeout=15_000)
+            page.wait_for_url("**/live/areas/unassigned")
+            page.get_by_text(TAG).first.wait_for()
+            page.get_by_text(str(VALUE)).first.wait_for()
+            gateway.publish(envelope(epoch, 3, time.time_ns() // 1000, NEXT), f"{epoch}:3")
+            page.get_by_text(str(NEXT)).first.wait_for()
             assert complaints == []
         finally:
             browser.close()
