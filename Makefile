@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check --progress-bar off
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 # What a machine cannot have by nature is told apart by these markers; make test-stack brings its own engine.
-PLAIN := not stack and not needs_registry and not needs_community
+PLAIN := not stack and not fault and not needs_registry and not needs_community
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-stack openapi lock up down
+.PHONY: help setup demo test check test-stack test-faults openapi lock up down
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,9 @@ check: setup ## format, lint, types, architecture, documents
 
 test-stack: setup ## bring the Docker Compose stack up for real and test it
 	@$(BIN)/pytest -m "stack and not needs_registry" tests/stack $(ARGS)
+
+test-faults: setup ## kill everything and look whether it was lost; ARGS='--long --table FILE'
+	@$(BIN)/pytest tests/faults $(ARGS)
 
 openapi: setup ## write docs/openapi.json from the code
 	@$(BIN)/python -c 'from hefa_platform.api import openapi_json as text; print(text(), end="")' > docs/openapi.json.new

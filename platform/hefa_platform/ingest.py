@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from hefa_contract import receipt, topics
 from hefa_contract.envelope import decode, parse_correlation
 from hefa_contract.rejection import Rejected
+from hefa_platform.failpoint import reach
 from hefa_platform.mqtt import Inbound, Session
 from hefa_platform.store.arrival import Arrival, Outcome
 from hefa_platform.store.database import Database, SchemaMissing, Unavailable
@@ -161,6 +162,7 @@ class Worker:
         arrivals = [w.arrival for w in group if w.arrival is not None]
         online = dict(w.status for w in group if w.status is not None)
         outcomes: list[Outcome] = []
+        reach("ingest.received")
 
         def attempt() -> None:
             if online:
@@ -171,7 +173,9 @@ class Worker:
         if not self._insist(attempt, self._refuse):
             return  # Unanswered: gateway and broker send it again, to whoever is there then.
         inbound = [w.inbound for w in group if w.arrival is not None]
+        reach("ingest.committed")
         _answer(session, arrivals, inbound, outcomes)
+        reach("ingest.answered")
         session.finish(w.inbound for w in group)
 
     def _insist(self, attempt: Callable[[], None], tired: Callable[[], None]) -> bool:

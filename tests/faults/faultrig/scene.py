@@ -1,0 +1,304 @@
+"""One fault's stage: a database of its own, the broker, workers and gateways as processes, proxies between them.
+
+`Scene` starts what is asked, breaks what is asked, waits until every outbox is empty and hands all to the judge.
+Processes are the product's own commands; the gateways are `load_edge`, because only they keep an oracle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+from faultrig import oracle, verdict
+from faultrig.proxy import Proxy
+
+from hefa_demo.broker import Broker
+from hefa_demo.process import Child, Server, wait_until
+from hefa_platform.secrets import Places
+from hefa_platform.secrets import write as write_secrets
+
+HERE = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+EDGES = [f"gw-a{n}" for n in range(1, 7)]
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    number: str
+    fault: str
+    kills: int = 0
+    recorded: int = 0
+    stored: int = 0
+    refused: int = 0
+    given_up: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    drain_s: float = 0.0
+    peak_mb: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class Scene:
+    """Use as a context: everything it started ends with it. `row` fills up on the way."""
+
+    def __init__(
+        self,
+        folder: Path,
+        dsns: Mapping[str, str],
+        server: Server | None,
+        secrets: Path,
+        broker_kind: str,
+        row: Row,
+        *,
+        long: bool = False,
+    ) -> None:
+        self.folder, self.dsns, self.postgres, self.row, self.long = folder, dsns, server, row, long
+        self.broker = Broker(folder / "broker", secrets, kind=broker_kind)
+        self.chance = random.Random(int(os.environ.get("HEFA_FAULTS_SEED", "1")))
+        self.workers: dict[str, Child] = {}
+        self.edges: dict[str, Child] = {}
+        self._edge_names: dict[str, list[str]] = {}
+        self._others: list[Child] = []
+        self._proxies: list[Proxy] = []
+        self._secrets = secrets
+        self._ended_on_purpose: set[int] = set()
+        self._watching = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Scene:
+        self.broker.start()
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watching.set()
+        for child in [*self.edges.values(), *self.workers.values(), *self._others]:
+            with suppress(ProcessLookupError, RuntimeError):
+                os.kill(child.pid, signal.SIGCONT)
+        for child in [*self.edges.values(), *self.workers.values(), *self._others]:
+            child.stop(5)
+        for proxy in self._proxies:
+            proxy.stop()
+        self.broker.stop()
+
+    # --- what runs ---------------------------------------------------------------------------------------------------
+
+    def proxy(self, port: int, *, postgres: bool = False) -> Proxy:
+        made = Proxy(("127.0.0.1", port), postgres=postgres, chance=self.chance).start()
+        self._proxies.append(made)
+        return made
+
+    def start_worker(
+        self, name: str = "w1", *, fail: str = "", db: Proxy | None = None, mqtt: Proxy | None = None, **env: str
+    ) -> Child:
+        """An ingest worker, on proxies where given. Returns at once."""
+        dsn = self.dsns["ingest"]
+        if db is not None:
+            dsn = dsn.replace(f":{urlsplit(dsn).port}/", f":{db.port}/")
+        url = self.broker.url("ingest")
+        if mqtt is not None:
+            url = url.replace(f":{self.broker.port}", f":{mqtt.port}")
+        child = Child(
+            f"ingest-{name}",
+            [str(BIN / "hefa-platform"), "ingest", "--worker", name],
+            self.folder / "logs" / f"{name}.log",
+            env=_environ(HEFA_DSN=dsn, HEFA_MQTT_URL=url, HEFA_FAILPOINT=fail, **env),
+        )
+        child.start()
+        self.workers[name] = child
+        return child
+
+    def start_maintain(self) -> Child:
+        child = Child(
+            "maintain",
+            [str(BIN / "hefa-platform"), "maintain"],
+            self.folder / "logs" / "maintain.log",
+            env=_environ(HEFA_DSN=self.dsns["jobs"]),
+        )
+        child.start()
+        self._others.append(child)
+        return child
+
+    def start_edge(
+        self,
+        name: str = "e1",
+        edges: Sequence[str] = ("gw-a1", "gw-a2"),
+        *,
+        rate: int = 3000,
+        every_s: float = 0.1,
+        fail: str = "",
+        mqtt: Proxy | None = None,
+        folder: Path | None = None,
+        **settings: object,
+    ) -> Child:
+        """A process of gateways; the same name again goes on with the same outboxes. Returns at once."""
+        folder = folder or self.edge_folder(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "quiet").unlink(missing_ok=True)
+        secrets = self.folder / f"secrets-{name}"
+        if not secrets.exists():
+            secrets.mkdir()
+        for edge in edges:
+            (secrets / f"mqtt_password_{edge}").write_text(self.broker.users[edge])
+        write_secrets(secrets, Places(mqtt_port=mqtt.port if mqtt else self.broker.port), edges)
+        config = {
+            "folder": str(folder),
+            "secrets": str(secrets),
+            "edges": list(edges),
+            "rate": rate,
+            "every_s": every_s,
+            "settings": {"resend_s": 1.0, **settings},
+        }
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps(config))
+        child = Child(
+            f"edge-{name}",
+            [sys.executable, "-m", "faultrig.load_edge", str(path)],
+            self.folder / "logs" / f"{name}.log",
+            env=_environ(HEFA_FAILPOINT=fail, PYTHONPATH=str(HERE)),
+        )
+        child.start()
+        self.edges[name] = child
+        self._edge_names[name] = list(edges)
+        return child
+
+    def edge_folder(self, name: str = "e1") -> Path:
+        return self.folder / name
+
+    def outbox(self, edge: str, name: str = "e1") -> Path:
+        return self.edge_folder(name) / "edge" / f"outbox-{edge}.sqlite"
+
+    # --- breaking ----------------------------------------------------------------------------------------------------
+
+    def kill(self, child: Child | Server) -> None:
+        """SIGKILL, counted."""
+        self.row.kills += 1
+        child.kill()
+
+    def died(self, child: Child, timeout: float = 30.0) -> None:
+        """Wait for a process to be killed by its own failpoint, counted."""
+        assert wait_until(lambda: not child.running, timeout), (
+            f"{child.name} did not reach its failpoint\n{child.tail()}"
+        )
+        assert child.returncode == -signal.SIGKILL, f"{child.name} ended with {child.returncode}\n{child.tail()}"
+        self.row.kills += 1
+
+    @contextmanager
+    def frozen(self, *children: Child) -> Iterator[None]:
+        """Stop processes where they are (SIGSTOP), and let them go on."""
+        for child in children:
+            os.kill(child.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for child in children:
+                os.kill(child.pid, signal.SIGCONT)
+
+    def clock(self, offset_s: float, name: str = "e1") -> None:
+        """Move the clock of an edge process."""
+        path = self.edge_folder(name) / "clock.new"
+        path.write_text(str(offset_s))
+        path.replace(self.edge_folder(name) / "clock")
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def query(self, statement: str, *parameters: object) -> list[tuple]:
+        with psycopg.connect(self.dsns["admin"]) as connection:
+            return connection.execute(statement, parameters or None).fetchall()
+
+    def count(self, table: str = "reading") -> int:
+        return int(self.query(f"SELECT count(*) FROM {table}")[0][0])
+
+    def pending(self) -> int:
+        """Messages that wait in all outboxes."""
+        return sum(verdict.pending(path) for path in self.outboxes())
+
+    def outboxes(self) -> list[Path]:
+        return [path for name in self._edge_names for path in sorted(self.edge_folder(name).rglob("outbox-*.sqlite"))]
+
+    def flows(self, timeout: float = 30.0) -> None:
+        """Wait until readings are being stored."""
+        before = self.count()
+        self.until(lambda: self.count() > before, "readings are stored", timeout)
+
+    def until(self, condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+        if not wait_until(condition, timeout, 0.1):
+            tails = "\n".join(f"--- {c.name}\n{c.tail(12)}" for c in [*self.workers.values(), *self.edges.values()])
+            raise AssertionError(f"it did not happen within {timeout:g} s that {what}; {self.pending()} wait\n{tails}")
+
+    def run(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def drain(self, timeout: float = 120.0) -> float:
+        """End the recording, and wait until everything is acknowledged; seconds since the call."""
+        running = [name for name, child in self.edges.items() if child.running]
+        for name in running:
+            os.kill(self.edges[name].pid, signal.SIGUSR1)
+        began = time.monotonic()
+        quiet = [self.edge_folder(name) / "quiet" for name in running]
+        self.until(lambda: all(path.exists() for path in quiet), "the gateways end their recording", 30)
+        self.until(lambda: self.pending() == 0, "every outbox is empty", timeout)
+        self.row.drain_s = max(self.row.drain_s, round(time.monotonic() - began, 1))
+        return self.row.drain_s
+
+    def judge(self) -> verdict.Verdict:
+        """Stop everything but the database, and compare. Fails with every promise that was broken."""
+        alive = [child for child in [*self.workers.values(), *self.edges.values()] if not child.running]
+        for child in [*self.edges.values(), *self.workers.values(), *self._others]:
+            child.stop(8)
+        recorded: dict[str, oracle.Recorded] = {}
+        outboxes: dict[str, list[Path]] = {}
+        for name, edges in self._edge_names.items():
+            for edge in edges:
+                recorded[edge] = oracle.read(sorted(self.edge_folder(name).glob(f"{edge}-*.oracle")))
+                outboxes[edge] = [path for path in [self.outbox(edge, name)] if path.exists()]
+        found = verdict.judge(self.dsns["admin"], self.dsns["jobs"], recorded, outboxes)
+        for child in alive:
+            found.check(child.returncode in (-signal.SIGKILL, 0), f"{child.name} ended by itself\n{child.tail()}")
+        self._logs(found)
+        row = self.row
+        row.recorded, row.stored, row.lost, row.duplicated = found.recorded, found.stored, found.lost, found.duplicated
+        row.refused, row.given_up = found.quarantined + found.conflicts, found.given_up
+        found.check(row.peak_mb < 350, f"a process took {row.peak_mb} MB")
+        row.problems = found.problems
+        assert found.recorded > 0, "nothing was recorded: this proves nothing"
+        assert not found.problems, "\n".join(found.problems)
+        return found
+
+    def _logs(self, found: verdict.Verdict) -> None:
+        """No traceback, and no password, in any log."""
+        passwords = list(self.broker.users.values())
+        for path in (self.folder / "logs").glob("*.log"):
+            text = path.read_text("utf-8", "replace")
+            found.check("Traceback" not in text, f"{path.name} has a traceback:\n{text[-1500:]}")
+            found.check(not any(password in text for password in passwords), f"{path.name} tells a password")
+
+    def _watch(self) -> None:
+        """The largest any of our processes gets."""
+        while not self._watching.wait(0.2):
+            for child in [*self.workers.values(), *self.edges.values()]:
+                with suppress(psutil.Error, RuntimeError):
+                    size = psutil.Process(child.pid).memory_info().rss // 1_000_000
+                    self.row.peak_mb = max(self.row.peak_mb, size)
+
+
+def _environ(**more: str) -> dict[str, str]:
+    """The environment of a process: ours without settings of the product, and what is given."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("HEFA_")}
+    return {**plain, "PYTHONUNBUFFERED": "1", **{key: value for key, value in more.items() if value}}
