@@ -5,7 +5,9 @@ shown as a plant writes them. `static/figures.js` formats the values that arrive
 """
 
 import math
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 DASH = "–"
 THIN = "\u202f"  # between a number and its unit: never breaks
@@ -61,11 +63,19 @@ def figures(value: float | None) -> int:
     return 1 if size >= 100 else 2 if size >= 1 else 3
 
 
-def decimals(low: float | None, high: float | None) -> int:
-    """Return the decimals worth showing of a gauge with this engineering range: three figures of the span."""
-    if low is None or high is None or not high > low:
-        return 2
-    return max(0, min(3, 3 - math.floor(math.log10(high - low))))
+def decimals(low: float | None, high: float | None, marks: Iterable[float | None] = ()) -> int:
+    """Return the decimals worth showing of a gauge: three figures of its range, and enough to tell its limits apart.
+
+    `marks` are limits and the normal value: where they lie 0.1 apart, a reading needs two decimals to be judged.
+    """
+    places = 2
+    if low is not None and high is not None and high > low:
+        places = 3 - math.floor(math.log10(high - low))
+    known = sorted({mark for mark in marks if mark is not None})
+    gaps = [b - a for a, b in pairwise(known)]
+    if gaps:
+        places = max(places, math.ceil(0.7 - math.log10(min(gaps))))
+    return max(0, min(3, places))
 
 
 def quantity(value: float | None, ucum: str | None, places: int | None = None) -> str:

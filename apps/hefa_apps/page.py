@@ -142,7 +142,9 @@ def slug(text: str) -> str:
 
 def places_of(tag: Tag) -> int:
     """Return the decimals that a tag's values are shown with."""
-    return figures.decimals(tag.low, tag.high)
+    limits = tag.limits
+    marks = (limits.ll, limits.l, tag.normal, limits.h, limits.hh) if limits else ()
+    return figures.decimals(tag.low, tag.high, marks)
 
 
 def hues(catalogue: Catalogue) -> Mapping[str, int]:

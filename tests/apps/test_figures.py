@@ -69,10 +69,26 @@ def test_what_was_set_is_shown_as_it_was_set(value: float | None, unit: str | No
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "places"), [(0, 14, 2), (0, 110, 1), (0, 1300, 0), (0, 8, 3), (0, 0.5, 3), (None, 1, 2), (1, 1, 2)]
+    ("low", "high", "marks", "places"),
+    [
+        (0, 14, (), 2),
+        (0, 110, (), 1),
+        (0, 1300, (), 0),
+        (0, 8, (), 3),
+        (0, 0.5, (), 3),
+        (None, 1, (), 2),
+        (1, 1, (), 2),
+        (0, 100, (49.8, 49.9, 50.0, 50.1), 2),
+        (0, 1300, (925, 950, None, 975), 0),
+        (0, 14, (0.5, 1.0, None, None), 2),
+        (0, 100, (5.0, 5.0), 1),
+        (0, 1000, (1.0, 1.0001), 3),
+    ],
 )
-def test_decimals_of_a_range(low: float | None, high: float | None, places: int) -> None:
-    assert figures.decimals(low, high) == places
+def test_decimals_of_a_range_and_its_limits(
+    low: float | None, high: float | None, marks: tuple[float | None, ...], places: int
+) -> None:
+    assert figures.decimals(low, high, marks) == places
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_a_bad_period_is_told_on_the_page_which_shows_today(signed_in) -> None:
 
 @pytest.mark.parametrize("by", ["area", "line", "meter"])
 @pytest.mark.parametrize(
-    ("app", "subject"), [("energy", "electricity"), ("energy", "water"), ("material", "HCl"), ("material", "CeO2")]
+    ("app", "subject"), [("energy", "electricity"), ("energy", "gas"), ("material", "HCl"), ("material", "CeO2")]
 )
 def test_the_report_is_the_platforms_figures(portal, app: str, subject: str, by: str) -> None:
     kind = "carrier" if app == "energy" else "material"

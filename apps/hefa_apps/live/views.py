@@ -22,7 +22,7 @@ CARRIERS = ("electricity", "water", "gas", "steam", "air")
 
 Span = Literal["1h", "24h", "7d"]
 _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
-_MOST_POINTS = 1500  # a day by the minute
+_MOST_POINTS = 700  # a week by the quarter of an hour: finer hides the band from least to greatest
 
 
 @router.get("/live", include_in_schema=False)
@@ -33,6 +33,7 @@ def wall(request: Request, asking: Asking) -> Response:
         request,
         "live/wall.html",
         root=catalogue.root,
+        plant=next((node.description or node.name for node in catalogue.root.below("site")), ""),
         names=places(catalogue),
         hues=hues(catalogue),
         starting=not shown["heard"] and starting(request),
@@ -109,6 +110,7 @@ def overview(asking: Asking) -> dict[str, Any]:
     catalogue = asking.catalogue()
     shown = _wall(asking, catalogue)
     return {
+        "site": shown["site"],
         "areas": [
             {
                 "area": area.path,
@@ -222,9 +224,10 @@ def _wall(asking: Caller, catalogue: Catalogue) -> dict[str, Any]:
         elif not tag.assigned:
             strangers.append(tag)
     joined = {area: points(tags, latest) for area, tags in by_area.items()}
-    edges = asking.edges()
+    edges = sorted(asking.edges(), key=lambda edge: (edge.tags == 0, edge.edge))
     return {
         "areas": areas,
+        "site": summary([point for found in joined.values() for point in found]),
         "summaries": {area: summary(found) for area, found in joined.items()},
         "points": {area: telling(found, ON_WALL) for area, found in joined.items()},
         "flows": [

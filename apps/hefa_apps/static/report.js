@@ -75,6 +75,10 @@ function draw() {
       data: empty.flatMap((none, i) => (none ? [[{ xAxis: i - 0.5 < 0 ? 0 : i }, { xAxis: i }]] : [])),
     };
   }
+  // A remainder of nearly nothing may be negative: it is not worth a row of the grid below zero.
+  const sums = data.bars.map((_, i) => data.keys.reduce((all, key) => all + Math.min(0, key.values[i] ?? 0), 0));
+  const most = Math.max(...data.bars.map((_, i) => data.keys.reduce((all, key) => all + Math.max(0, key.values[i] ?? 0), 0)));
+  const floor = Math.min(...sums) > -0.02 * most ? 0 : null;
   chart?.dispose();
   chart = window.echarts.init(place);
   chart.setOption({
@@ -88,7 +92,7 @@ function draw() {
       formatter: (points) => tip(data, label, points),
     },
     xAxis: { type: "category", data: data.bars.map((bar) => stamp(bar.start, data.step)), axisLine: { lineStyle: { color: colour("rule") } }, axisTick: { show: false }, axisLabel: { color: ink, fontSize, hideOverlap: true } },
-    yAxis: { type: "value", name: label, nameTextStyle: { color: ink, fontSize, align: "right", padding: [0, 6, 0, 0] }, nameGap: 20, splitLine: { lineStyle: { color: rule } }, axisLabel: { color: ink, fontSize, formatter: (v) => number(v, Math.abs(v) < 1 && v ? 2 : 0) } },
+    yAxis: { type: "value", name: label, min: floor, nameTextStyle: { color: ink, fontSize, align: "right", padding: [0, 6, 0, 0] }, nameGap: 20, splitLine: { lineStyle: { color: rule } }, axisLabel: { color: ink, fontSize, formatter: (v) => number(v, Math.abs(v) < 1 && v ? 2 : 0) } },
     series,
   });
 }

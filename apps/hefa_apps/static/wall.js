@@ -27,20 +27,32 @@ function set(row, cell, text) {
   return element;
 }
 
+function tell(element, id, n) {
+  element.textContent = word(id, { n: number(n, 0) });
+  return element;
+}
+
+function count(place, summary) {
+  const sum = (name) => place.querySelector(`[data-sum="${name}"]`);
+  tell(sum("alarming"), "alarming", summary.alarming).hidden = !summary.alarming;
+  sum("fresh").textContent = word("fresh", { fresh: number(summary.fresh, 0), tags: number(summary.tags, 0) });
+  const states = sum("states");
+  if (states) states.textContent = summary.states.slice(0, 3).map(([state, n]) => `${n} ${state}`).join(" · ");
+}
+
 async function counts() {
   if (document.visibilityState !== "visible") return;
   const answer = await fetch("/api/live/overview");
   if (!answer.ok) return;
-  const { areas, edges, freshness } = await answer.json();
+  const { site, areas, edges, freshness } = await answer.json();
+  count(document.querySelector(".site-sum"), site);
   for (const { area, summary } of areas) {
     const card = document.querySelector(`article[data-area="${CSS.escape(area)}"]`);
-    if (!card) continue;
-    const sum = (name) => card.querySelector(`[data-sum="${name}"]`);
-    sum("alarming").textContent = word("alarming", { n: summary.alarming });
-    sum("alarming").hidden = !summary.alarming;
-    sum("fresh").textContent = word("fresh", summary);
-    sum("states").textContent = summary.states.slice(0, 3).map(([state, n]) => `${n} ${state}`).join(" · ");
+    if (card) count(card, summary);
   }
+  const told = (state) => edges.filter(({ online }) => online === state).length;
+  tell(document.querySelector('[data-sum="online"]'), "online", told(true));
+  tell(document.querySelector('[data-sum="offline"]'), "offline", told(false)).hidden = !told(false);
   for (const edge of edges) {
     const row = document.querySelector(`tr[data-edge="${CSS.escape(edge.edge)}"]`);
     if (!row) return location.reload(); // a gateway that was not there: it brings tags of its own
