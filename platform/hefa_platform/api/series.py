@@ -136,13 +136,11 @@ def series(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> 
     answer.step = step = _step(query.step, start, end, points)
     starts = calendar.starts(step, start, end)
     check_points(len(starts) - 1, len(tags), query.max_points, caller.parts.limits)
-    found: dict[int, list[store.Bucket]] = {tag_id: [] for tag_id in aggs}
-    for bucket in store.rollup(caller.database, aggs, starts, start, end):
-        found[bucket.tag_id].append(bucket)
+    found = {rollup.tag_id: rollup for rollup in store.rollup(caller.database, aggs, starts, start, end)}
     elapsed = elapsed_s(starts, start, end, datetime.now(UTC))
     ts = [micros(instant) for instant in starts[:-1]]
     answer.series = [
-        _bucketed(tag, aggs[tag.tag_id], ts, found[tag.tag_id], elapsed, scales[tag.tag_id]) for tag in tags
+        _bucketed(tag, aggs[tag.tag_id], ts, found.get(tag.tag_id), elapsed, scales[tag.tag_id]) for tag in tags
     ]
     return _answer(answer, request)
 
@@ -256,7 +254,7 @@ def _raw(tag: tag_store.Tag, readings: list[store.Reading], scale: _Scale) -> Se
 
 
 def _bucketed(
-    tag: tag_store.Tag, agg: Agg, ts: list[int], buckets: list[store.Bucket], elapsed: list[float], scale: _Scale
+    tag: tag_store.Tag, agg: Agg, ts: list[int], rollup: store.Rollup | None, elapsed: list[float], scale: _Scale
 ) -> Series:
     size = len(ts)
     value: list[float | None] = [None] * size
@@ -265,13 +263,14 @@ def _bucketed(
     quality: list[int | None] = [None] * size
     coverage = [0.0] * size
     enveloped = agg not in ("count", "increment")
-    for bucket in buckets:
-        k = bucket.k
-        value[k], quality[k] = bucket.value, bucket.worst
-        if enveloped:
-            low[k], high[k] = bucket.min, bucket.max
-        if elapsed[k] > 0:
-            coverage[k] = min(1.0, bucket.covered_s / elapsed[k])
+    if rollup is not None:
+        columns = (rollup.k, rollup.value, rollup.min, rollup.max, rollup.covered_s, rollup.worst)
+        for k, v, least, greatest, covered_s, worst in zip(*columns, strict=True):
+            value[k], quality[k] = v, worst
+            if enveloped:
+                low[k], high[k] = least, greatest
+            if elapsed[k] > 0:
+                coverage[k] = min(1.0, covered_s / elapsed[k])
     # A falling scale would swap the envelope; no unit has one.
     return Series(
         tag=tag.name, unit=scale.unit, agg=agg, ts=ts, value=scale.column(value), min=scale.column(low),
