@@ -8,7 +8,8 @@ for the one reading the database will not take. It is used by one thread; severa
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -121,8 +122,16 @@ class Intake:
             arrival, suspects[middle:], everything
         )
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._database, self._registry)
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction after whose failure nothing is remembered that was learnt in it."""
+        try:
+            with self._database.connection() as connection:
+                yield connection
+        except BaseException:
+            self._registry.forget()
+            self._writer.forget()
+            raise
 
     def _attempt(
         self,
@@ -305,19 +314,3 @@ class Intake:
                 """,
                 [self._worker, group.homeless],
             )
-
-
-class _Transaction:
-    """A transaction after whose failure the registry forgets what it learnt in it."""
-
-    def __init__(self, database: Database, registry: Registry) -> None:
-        self._context = database.connection()
-        self._registry = registry
-
-    def __enter__(self) -> Connection:
-        return self._context.__enter__()
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if error is not None:
-            self._registry.forget()
-        self._context.__exit__(kind, error, trace)

@@ -72,6 +72,10 @@ class ReadingWriter:
         """Remember what the committed transaction of `group` has reached."""
         self._newest.update(group.newest)
 
+    def forget(self) -> None:
+        """Forget what a transaction that was rolled back had made."""
+        self._partitions.clear()
+
     def write(self, connection: Connection, group: Group, without: Without) -> None:
         """Store the readings of the group's fresh envelopes; `without` names those to quarantine untried."""
         rows = self._judge(connection, group, without)

@@ -1,0 +1,362 @@
+"""Where a message's readings end up, and that each is counted once: the identity holds whatever is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+
+from hefa_contract.envelope import Decoded, Envelope, Events, Flaw, Gap, encode
+from hefa_contract.event import Note
+from hefa_contract.rejection import Code, Rejected
+from hefa_platform.store.arrival import Arrival, Outcome
+from hefa_platform.store.database import Database, Unavailable
+from hefa_platform.store.intake import Intake
+
+NOW = time.time_ns() // 1000
+DAY = 86_400_000_000
+
+
+class Site:
+    """A database with gateways gw-1 and gw-2, each with tags `<edge>.a` (range 0 to 100) and `<edge>.b`."""
+
+    def __init__(self, database: Any) -> None:
+        self.dsns = database
+        self.store = Database(database.ingest, max_size=1)
+        self.admin = psycopg.connect(database.admin, autocommit=True)
+        self.admin.execute("""
+            INSERT INTO edge (name) VALUES ('gw-1'), ('gw-2');
+            INSERT INTO tag (name, edge_id, kind, low, high) SELECT name || '.a', edge_id, 'gauge', 0, 100 FROM edge;
+            INSERT INTO tag (name, edge_id, kind) SELECT name || '.b', edge_id, 'gauge' FROM edge;
+        """)
+        self.intake = self.worker("w1")
+
+    def worker(self, name: str, **limits: Any) -> Intake:
+        return Intake(self.store, name, **limits)
+
+    def close(self) -> None:
+        self.admin.close()
+        self.store.close()
+
+    def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        return self.admin.execute(query, parameters).fetchall()
+
+    def readings(self) -> list[tuple[Any, ...]]:
+        return self.rows("""
+            SELECT name, (extract(epoch FROM ts) * 1e6)::bigint - %s, value, quality
+              FROM reading JOIN tag USING (tag_id) ORDER BY 1, 2
+        """, NOW)  # fmt: skip
+
+    def counts(self, edge: str = "gw-1") -> dict[str, int]:
+        names = ("received", "stored", "duplicate", "conflict", "quarantined", "undecodable", "events")
+        row = self.rows(
+            f"SELECT {','.join(f'sum({n})::int' for n in names)} FROM intake_counter JOIN edge USING (edge_id) WHERE name = %s",
+            edge,
+        )[0]
+        counted = dict(zip(names, row, strict=True))
+        assert (
+            counted["received"]
+            == counted["stored"] + counted["duplicate"] + counted["conflict"] + counted["quarantined"]
+        )
+        return {name: count for name, count in counted.items() if count}
+
+
+@pytest.fixture
+def site(database: Any) -> Iterator[Site]:
+    site = Site(database)
+    yield site
+    site.close()
+
+
+def envelope(
+    seq: int, readings: Sequence[tuple[str, int, float | None, int]], *, epoch: str = "e", lane: Any = "live"
+) -> Envelope:
+    """Readings of (tag, µs after NOW, value, quality)."""
+    tags = sorted({tag for tag, *_ in readings})
+    return Envelope(
+        epoch=epoch, seq=seq, lane=lane, made=NOW, base=NOW, tags=tags, tag=[tags.index(t) for t, *_ in readings],
+        dt=[dt for _, dt, _, _ in readings], value=[v for *_, v, _ in readings], quality=[q for *_, q in readings],
+    )  # fmt: skip
+
+
+def arrival(message: Envelope | Events | Gap, edge: str = "gw-1", *, decoded: Decoded | None = None) -> Arrival:
+    payload = encode(message)
+    digest = hashlib.sha256(payload).digest()
+    return Arrival(f"hefa/v1/{edge}/data", edge, payload, digest, decoded=decoded or Decoded(message))
+
+
+def refused(
+    code: Code, edge: str = "gw-1", *, epoch: str | None = None, seq: int | None = None, payload: bytes = b"x"
+) -> Arrival:
+    digest = hashlib.sha256(payload).digest()
+    return Arrival(f"hefa/v1/{edge}/data", edge, payload, digest, rejected=Rejected(code, "why", epoch, seq))
+
+
+def codes(outcome: Outcome) -> list[tuple[str, int | None]]:
+    return [(r.code.value, r.i) for r in outcome.rejected]
+
+
+def test_readings_are_stored_once_and_the_newest_is_known(site: Site) -> None:
+    message = arrival(envelope(1, [("gw-1.a", 0, 1.5, 192), ("gw-1.b", 0, None, 0), ("gw-1.a", 10, 2.5, 64)]))
+    first, again = site.intake.store([message])[0], site.intake.store([message])[0]
+    assert first == again == Outcome(("e", 1), finished=True)
+    assert site.readings() == [("gw-1.a", 0, 1.5, 192), ("gw-1.a", 10, 2.5, 64), ("gw-1.b", 0, None, 0)]
+    assert site.counts() == {"received": 6, "stored": 3, "duplicate": 3}
+    assert site.rows("SELECT name, value FROM latest JOIN tag USING (tag_id) ORDER BY 1") == [
+        ("gw-1.a", 2.5),
+        ("gw-1.b", None),
+    ]
+
+
+def test_the_newest_only_moves_forward(site: Site) -> None:
+    for seq, (dt, value) in enumerate([(10, 1.0), (-DAY, 2.0), (20, 3.0), (15, 4.0)]):
+        site.intake.store([arrival(envelope(seq, [("gw-1.a", dt, value, 192)]))])
+        site.worker("w2").store([arrival(envelope(seq, [("gw-2.a", dt, value, 192)]), "gw-2")])
+    assert site.rows("SELECT value FROM latest") == [(3.0,), (3.0,)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_first_value_wins_and_nothing_is_silent(site: Site, together: bool) -> None:
+    """The same key from two envelopes: in one group, and in two."""
+    messages = [
+        arrival(envelope(1, [("gw-1.a", 0, 1.0, 192), ("gw-1.a", 5, 2.0, 192)])),
+        arrival(envelope(2, [("gw-1.a", 0, 1.0, 192), ("gw-1.a", 5, 9.0, 192), ("gw-1.a", 7, 3.0, 192)])),
+        arrival(envelope(1, [("gw-2.a", 0, 7.0, 192)]), "gw-2"),
+    ]
+    for group in [messages] if together else [[message] for message in messages]:
+        assert all(outcome.finished for outcome in site.intake.store(group))
+    assert site.readings() == [
+        ("gw-1.a", 0, 1.0, 192),
+        ("gw-1.a", 5, 2.0, 192),
+        ("gw-1.a", 7, 3.0, 192),
+        ("gw-2.a", 0, 7.0, 192),
+    ]
+    assert site.counts() == {"received": 5, "stored": 3, "duplicate": 1, "conflict": 1}
+    assert site.counts("gw-2") == {"received": 1, "stored": 1}
+    assert site.rows("SELECT value, epoch, seq FROM reading_conflict") == [(9.0, "e", 2)]
+
+
+def test_another_message_under_a_known_key_is_refused_and_kept_once(site: Site) -> None:
+    one, other = (arrival(envelope(1, [("gw-1.a", 0, value, 192)])) for value in (1.0, 2.0))
+    outcomes = [*site.intake.store([one, other]), *site.intake.store([other])]
+    assert [(o.finished, codes(o)) for o in outcomes] == [
+        (True, []), (False, [("EPOCH_REUSE", None)]), (False, [("EPOCH_REUSE", None)]),
+    ]  # fmt: skip
+    assert site.readings() == [("gw-1.a", 0, 1.0, 192)]
+    assert site.rows("SELECT code, payload FROM quarantine") == [("EPOCH_REUSE", other.payload)]
+    assert site.counts() == {"received": 3, "stored": 1, "quarantined": 1, "duplicate": 1}
+
+
+def test_a_reading_that_may_not_be_stored_goes_to_quarantine_alone(site: Site) -> None:
+    message = envelope(
+        1,
+        [
+            ("gw-1.a", 0, 1.0, 192),
+            ("gw-2.a", 0, 1.0, 192),
+            ("gw-1.a", 301_000_000 + 60_000_000, 2.0, 192),
+            ("gw-1.a", -91 * DAY, 3.0, 192),
+            ("gw-1.a", 5, 4.0, 192),
+        ],
+    )
+    # As sent there were six: the contract has refused the one at index 2.
+    decoded = Decoded(message, [Flaw(2, Code.VALUE_TYPE, "no number", {"tag": "gw-1.a"})], [0, 1, 3, 4, 5])
+    outcome = site.intake.store([arrival(message, decoded=decoded)])[0]
+    assert outcome.finished
+    assert sorted(codes(outcome)) == [("TAG_FOREIGN", 1), ("TS_FUTURE", 3), ("TS_TOO_OLD", 4), ("VALUE_TYPE", 2)]
+    assert site.readings() == [("gw-1.a", 0, 1.0, 192), ("gw-1.a", 5, 4.0, 192)]
+    assert site.counts() == {"received": 6, "stored": 2, "quarantined": 4}
+    kept = site.rows("SELECT i, code, reading->>'tag', epoch, seq FROM quarantine ORDER BY i")
+    assert kept == [
+        (1, "TAG_FOREIGN", "gw-2.a", "e", 1), (2, "VALUE_TYPE", "gw-1.a", "e", 1),
+        (3, "TS_FUTURE", "gw-1.a", "e", 1), (4, "TS_TOO_OLD", "gw-1.a", "e", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "quality", "stored"),
+    [
+        (-0.1, 192, 64),
+        (100.1, 192, 64),
+        (0.0, 192, 192),
+        (100.0, 192, 192),
+        (1e300, 0, 0),
+        (None, 0, 0),
+        (-5.0, 64, 64),
+    ],
+)
+def test_a_value_out_of_range_is_stored_as_uncertain(
+    site: Site, value: float | None, quality: int, stored: int
+) -> None:
+    site.intake.store([arrival(envelope(1, [("gw-1.a", 0, value, quality)]))])
+    assert site.readings() == [("gw-1.a", 0, value, stored)]
+
+
+def test_unknown_tags_are_registered_within_a_quota_and_belong_to_who_showed_them(site: Site) -> None:
+    intake = site.worker("w1", tag_quota_per_hour=2)
+    shown = envelope(1, [("new.1", 0, 1.0, 192), ("new.2", 0, 1.0, 192), ("new.3", 0, 1.0, 192)])
+    other = envelope(1, [("new.1", 1, 5.0, 192), ("new.4", 1, 5.0, 192)])
+    mine, theirs = intake.store([arrival(shown), arrival(other, "gw-2")])
+    assert codes(mine) == [("TAG_QUOTA", 2)]
+    assert codes(theirs) == [("TAG_FOREIGN", 0)]
+    registered = site.rows(
+        "SELECT tag.name, edge.name, assigned, equipment FROM tag JOIN edge USING (edge_id) WHERE NOT assigned ORDER BY 1"
+    )
+    assert registered == [
+        ("new.1", "gw-1", False, None),
+        ("new.2", "gw-1", False, None),
+        ("new.4", "gw-2", False, None),
+    ]
+    assert codes(intake.store([arrival(envelope(2, [("new.5", 0, 1.0, 192), ("new.2", 9, 1.0, 192)]))])[0]) == [
+        ("TAG_QUOTA", 0)
+    ]
+    site.admin.execute("UPDATE tag SET registered_at = now() - interval '61 minutes'")
+    assert codes(intake.store([arrival(envelope(3, [("new.5", 0, 1.0, 192)]))])[0]) == []
+
+
+def test_a_quota_of_nothing_takes_known_tags_only(site: Site) -> None:
+    intake = site.worker("w1", tag_quota_per_hour=0)
+    assert codes(intake.store([arrival(envelope(1, [("new", 0, 1.0, 192), ("gw-1.a", 0, 1.0, 192)]))])[0]) == [
+        ("TAG_UNKNOWN", 0)
+    ]
+
+
+def test_a_new_gateway_is_registered_within_a_limit(site: Site) -> None:
+    intake = site.worker("w1", edge_limit=3)
+    third, fourth = intake.store([arrival(envelope(1, [(f"{e}.t", 0, 1.0, 192)]), e) for e in ("gw-3", "gw-4")])
+    assert (third.finished, codes(third)) == (True, [])
+    assert (fourth.finished, codes(fourth)) == (True, [("TOPIC_INVALID", None)])
+    assert site.rows("SELECT messages FROM undecodable_counter") == [(1,)]
+
+
+def test_a_refused_message_with_a_key_is_finished_and_one_without_is_told_by_err(site: Site) -> None:
+    group = [
+        refused(Code.UNSUPPORTED_VERSION, epoch="e", seq=1, payload=b"1"),
+        refused(Code.JSON_SYNTAX, payload=b"2"),
+        refused(Code.JSON_SYNTAX, payload=b"2"),
+    ]
+    finished, *unreadable = site.intake.store(group)
+    assert (finished.key, finished.finished, codes(finished)) == (("e", 1), True, [("UNSUPPORTED_VERSION", None)])
+    assert [(o.key, o.finished, codes(o), o.detail) for o in unreadable] == [
+        (None, False, [("JSON_SYNTAX", None)], "why")
+    ] * 2
+    assert site.counts() == {"undecodable": 3}
+    assert site.rows("SELECT count(*) FROM quarantine") == [(2,)]
+    assert site.rows("SELECT count(*) FROM ledger") == [(1,)]
+
+
+def test_only_the_head_of_a_large_message_is_kept(site: Site) -> None:
+    site.intake.store([refused(Code.PAYLOAD_TOO_LARGE, payload=b"a" * 300_000)])
+    assert site.rows("SELECT length(payload), size FROM quarantine") == [(65_536, 300_000)]
+
+
+def test_events_and_gaps_are_kept_with_the_message(site: Site) -> None:
+    note = Events(epoch="e", seq=1, made=NOW, events=[Note(ts=NOW, subject="A1", text="hi")])
+    decoded = Decoded(note, [Flaw(0, Code.SCHEMA, "unknown type", {"event": "?"})], [1])
+    outcomes = site.intake.store(
+        [
+            arrival(note, decoded=decoded),
+            arrival(Gap(epoch="e", seq=2, made=NOW, from_=3, to=9, readings=70, reason="full")),
+        ]
+    )
+    assert [codes(o) for o in outcomes] == [[("SCHEMA", 0)], []]
+    assert site.rows("SELECT i, type, subject, body FROM event") == [(1, "note", "A1", {"text": "hi"})]
+    assert site.rows("SELECT seq, from_seq, to_seq, readings, reason FROM gap") == [(2, 3, 9, 70, "full")]
+    assert site.counts() == {"events": 1}
+
+
+def test_a_reading_the_database_refuses_is_found_and_the_rest_is_stored(site: Site) -> None:
+    site.admin.execute("ALTER TABLE reading ADD CHECK (value IS NULL OR value NOT IN (66, 67))")
+    good = [("gw-1.b", k, float(k), 192) for k in range(60)]
+    bad = envelope(2, [*((f"gw-1.{'a' if v == 66 else 'b'}", 1000 + v, float(v), 192) for v in range(60, 70))])
+    outcomes = site.intake.store(
+        [arrival(envelope(1, good)), arrival(bad), arrival(envelope(3, [("gw-1.a", 5, 1.0, 192)]))]
+    )
+    assert [codes(o) for o in outcomes] == [[], [("VALUE_RANGE", 6), ("VALUE_RANGE", 7)], []]
+    assert all(o.finished for o in outcomes)
+    assert len(site.readings()) == 60 + 8 + 1
+    assert site.counts() == {"received": 71, "stored": 69, "quarantined": 2}
+    assert "23514" in site.rows("SELECT detail FROM quarantine")[0][0]
+
+
+def test_a_message_the_database_refuses_whole_goes_to_quarantine(site: Site) -> None:
+    site.admin.execute("ALTER TABLE gap ADD CHECK (readings < 100)")
+    gap = arrival(Gap(epoch="e", seq=1, made=NOW, from_=1, to=2, readings=100, reason="full"))
+    outcomes = site.intake.store([gap, arrival(envelope(2, [("gw-1.a", 5, 1.0, 192)]))])
+    assert [(o.finished, codes(o)) for o in outcomes] == [(True, [("SCHEMA", None)]), (True, [])]
+    assert site.rows("SELECT code, payload FROM quarantine") == [("SCHEMA", gap.payload)]
+
+
+def test_a_database_that_is_away_stores_nothing_and_says_so(site: Site) -> None:
+    message = arrival(envelope(1, [("new.tag", 0, 1.0, 192)]))
+    site.admin.execute("ALTER TABLE latest RENAME TO gone")
+    with pytest.raises(Unavailable):
+        site.intake.store([message])
+    assert not site.readings()
+    site.admin.execute("ALTER TABLE gone RENAME TO latest")
+    assert site.intake.store([message])[0].finished  # also what was learnt in the lost transaction is learnt again
+    assert [row[0] for row in site.readings()] == ["new.tag"]
+
+
+def test_a_new_plant_model_is_noticed(site: Site) -> None:
+    site.intake.store([arrival(envelope(1, [("gw-1.a", 0, 50.0, 192)]))])
+    site.admin.execute("UPDATE tag SET high = 10 WHERE name = 'gw-1.a'; UPDATE instance SET loaded_at = now()")
+    site.intake.store([arrival(envelope(2, [("gw-1.a", 1, 50.0, 192)]))])
+    assert [row[3] for row in site.readings()] == [192, 64]
+
+
+def test_late_readings_are_noted_by_tag_and_hour(site: Site) -> None:
+    hour = 3_600_000_000
+    start = (NOW // hour - 10) * hour - NOW
+    readings = [("gw-1.a", start + dt, 1.0, 192) for dt in (5, 0, 1800_000_000, hour)]
+    site.intake.store([arrival(envelope(1, [*readings, ("gw-1.b", 0, 1.0, 192)]))])
+    noted = site.rows("""
+        SELECT name, (extract(epoch FROM from_ts) * 1e6)::bigint - %s, (extract(epoch FROM to_ts) * 1e6)::bigint - %s
+          FROM rollup_dirty JOIN tag USING (tag_id) ORDER BY 2
+    """, NOW, NOW)  # fmt: skip
+    # The watermark is where the schema was made: a reading of now is not late.
+    assert noted[:2] == [("gw-1.a", start, start + 1800_000_000), ("gw-1.a", start + hour, start + hour)]
+
+
+def test_freshness_counts_new_live_readings_only(site: Site) -> None:
+    message = arrival(envelope(1, [("gw-1.a", -1_000_000, 1.0, 192)]))
+    site.intake.store([message, arrival(envelope(2, [("gw-1.a", -5, 1.0, 192)], lane="backfill"))])
+    site.intake.store([message])
+    assert site.rows("SELECT sum(readings)::int FROM freshness") == [(1,)]
+
+
+def test_two_workers_at_once_store_everything_once(site: Site) -> None:
+    """The same envelopes in opposite order from two threads: no deadlock, one of them finds duplicates."""
+    messages = [
+        arrival(envelope(seq, [(f"gw-1.{t}", seq * 10 + k, 1.0, 192) for k in range(5) for t in "ab"]))
+        for seq in range(60)
+    ]
+    failures: list[BaseException] = []
+
+    def run(name: str, order: list[Arrival]) -> None:
+        store = Database(site.dsns.ingest, max_size=1)
+        try:
+            intake = Intake(store, name)
+            for start in range(0, len(order), 7):
+                while True:
+                    try:
+                        assert all(o.finished for o in intake.store(order[start : start + 7]))
+                        break
+                    except Unavailable:
+                        continue
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=run, args=(n, o)) for n, o in (("w1", messages), ("w2", messages[::-1]))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    assert site.counts() == {"received": 1200, "stored": 600, "duplicate": 600}
