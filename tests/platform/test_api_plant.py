@@ -34,6 +34,8 @@ def test_the_tree_holds_every_tag_once(client: TestClient, plant: Plant) -> None
     found = nodes(tree)
     assert (tree["level"], tree["path"], tree["unassigned"]) == ("enterprise", "NRE", 0)
     assert [child["path"] for child in tree["children"]] == ["HEFA-BT"]
+    assert (tree["site"], tree["timezone"], tree["plantday"]) == ("HEFA-BT", "Asia/Shanghai", "08:00")
+    assert tree["shifts"] == ["00:00", "08:00", "16:00"]
     assert [area["path"] for area in tree["children"][0]["children"]] == [a.path for a in plant.areas]
     assert sum(node["tags"] for node in found) == len(plant.tags) == 1103
     assert sum(node["level"] == "line" for node in found) == 27

@@ -27,8 +27,16 @@ class Asset(Answer):
 
 
 class Assets(Asset):
-    """The enterprise. `unassigned` tags were sent by a gateway, but the plant model does not know them."""
+    """The enterprise, with what a calendar of its site needs.
 
+    `timezone` is an IANA name; `plantday` and `shifts` are local times at which those begin. `unassigned` tags were
+    sent by a gateway, but the plant model does not know them.
+    """
+
+    site: str
+    timezone: str
+    plantday: str = Field(examples=["08:00"])
+    shifts: list[str] = Field(examples=[["00:00", "08:00", "16:00"]])
     unassigned: int
 
 
@@ -111,15 +119,24 @@ class TagFilter(Page):
 def assets(caller: Viewer) -> Assets:
     """Enterprise, site, areas, lines and units, in the plant model's order, with the number of tags of each."""
     rows, unassigned = store.equipment(caller.database, caller.site)
+    calendar = store.calendar(caller.database, None)
     nodes: dict[str, Asset] = {}
     root = Assets(
-        name="", level="enterprise", path="", description="No plant model is loaded", tags=0, unassigned=unassigned
+        name="",
+        level="enterprise",
+        path="",
+        description="No plant model is loaded",
+        tags=0,
+        site=next((row.name for row in rows if row.level == "site"), ""),
+        timezone=calendar.zone.key,
+        plantday=f"{calendar.plantday:%H:%M}",
+        shifts=[f"{start:%H:%M}" for start in calendar.shifts],
+        unassigned=unassigned,
     )
     for row in rows:
         fields = {"name": row.name, "level": row.level, "path": row.path, "description": row.description}
         if row.parent is None:
-            node: Asset = Assets(**fields, tags=row.tags, unassigned=unassigned)
-            root = node if isinstance(node, Assets) else root
+            node: Asset = root = root.model_copy(update=fields | {"tags": row.tags})
         else:
             node = Asset(**fields, tags=row.tags)
             nodes[row.parent].children.append(node)
