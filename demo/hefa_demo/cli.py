@@ -48,13 +48,17 @@ def demo(
             "the database hefa is made there unless the URL names another."
         ),
     ] = None,
+    broker: Annotated[
+        Literal["mosquitto", "iotcore"] | None,
+        typer.Option(help="MQTT broker; without a wish mosquitto where it is installed, else the embedded iotcore."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what earlier runs kept, and begin anew.")] = False,
 ) -> None:
     """Run the plant, the gateways, the platform and the portal here, until Ctrl-C."""
     if fresh and dsn:
         raise typer.BadParameter("--fresh deletes files of ours, not a database on your server: drop that one yourself")
     length = None if run_for is None else _duration(run_for)
-    options = Options(data_dir, _duration(history), profile, length, dsn, fresh)
+    options = Options(data_dir, _duration(history), profile, length, dsn, broker, fresh)
     screen = Screen()
     try:
         code = Supervisor(options, screen).run()

@@ -31,6 +31,7 @@ class Options:
     profile: str = "full"
     run_for: float | None = None
     dsn: str | None = None
+    broker: str | None = None
     fresh: bool = False
 
 

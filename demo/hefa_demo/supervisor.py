@@ -174,7 +174,9 @@ class Supervisor:
         return parts._replace(path="/hefa").geturl()
 
     def _start_broker(self) -> None:
-        broker = Broker(self.layout.broker, self.layout.secrets, self._ports["mqtt"], log=self.layout.log("broker"))
+        broker = Broker(
+            self.layout.broker, self.layout.secrets, self._ports["mqtt"], self.options.broker, self.layout.log("broker")
+        )
         self._keep("broker", broker)
         self.screen.step(f"broker: {broker.kind} on port {broker.port}")
 
