@@ -136,11 +136,12 @@ def assets(caller: Viewer) -> Assets:
     for row in rows:
         fields = {"name": row.name, "level": row.level, "path": row.path, "description": row.description}
         if row.parent is None:
-            node: Asset = root = root.model_copy(update=fields | {"tags": row.tags})
+            root = root.model_copy(update=fields | {"tags": row.tags})
+            nodes[row.path] = root
         else:
             node = Asset(**fields, tags=row.tags)
             nodes[row.parent].children.append(node)
-        nodes[row.path] = node
+            nodes[row.path] = node
     return root
 
 
