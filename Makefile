@@ -42,7 +42,7 @@ test-faults: setup ## kill everything and look whether it was lost; ARGS='--long
 	@$(BIN)/pytest tests/faults $(ARGS)
 
 openapi: setup ## write docs/openapi.json from the code
-	@$(BIN)/python -c 'from hefa_platform.api import openapi_json as text; print(text(), end="")' > docs/openapi.json.new
+	@$(BIN)/hefa-platform openapi > docs/openapi.json.new
 	@mv docs/openapi.json.new docs/openapi.json
 
 lock: ## compile requirements/*.lock anew (needs uv); UPGRADE=--upgrade to move versions
