@@ -164,7 +164,11 @@ def _minutes(connection: Connection, tags: list[int], los: list[datetime], his: 
         ranges,
     )
     return connection.execute(
-        "INSERT INTO reading_1m SELECT * FROM minute_rollup(%b::integer[], %b::timestamptz[], %b::timestamptz[])",
+        # In the order of the key: a third less time than in the order in which a hash join happens to give them.
+        """
+        INSERT INTO reading_1m SELECT * FROM minute_rollup(%b::integer[], %b::timestamptz[], %b::timestamptz[])
+         ORDER BY tag_id, bucket
+        """,
         ranges,
     ).rowcount
 
