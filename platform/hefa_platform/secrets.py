@@ -102,10 +102,10 @@ def admin_key(directory: Path) -> str | None:
     return path.read_text("utf-8").strip() if path.is_file() else None
 
 
-def password_hash(password: str, salt: bytes) -> str:
+def password_hash(password: str, salt: bytes, iterations: int = _ITERATIONS) -> str:
     """One entry of mosquitto's password file, after the user's name: PBKDF2-SHA512."""
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ITERATIONS, 64)
-    return f"$7${_ITERATIONS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations, 64)
+    return f"$7${iterations}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
 
 def _password() -> str:
@@ -132,7 +132,7 @@ def _password_file(folder: "_Folder", users: dict[str, str]) -> None:
 
 def _fits(password: str, entry: str) -> bool:
     parts = entry.split("$")
-    return len(parts) == 5 and password_hash(password, base64.b64decode(parts[3])) == entry
+    return len(parts) == 5 and password_hash(password, base64.b64decode(parts[3])) == entry.strip()
 
 
 class _Folder:

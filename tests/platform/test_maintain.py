@@ -1,0 +1,141 @@
+"""The housekeeper at work on a real database: rollups appear, another stands by, old raw goes, rollups stay."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from hefa_platform.maintain import Keeper
+from hefa_platform.store import health, upkeep
+from hefa_platform.store.database import Database, Unavailable
+
+
+@contextmanager
+def keeping(dsn: str, name: str = "m1") -> Iterator[Keeper]:
+    database = Database(dsn, max_size=1)
+    keeper = Keeper(database, name)
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            keeper.run()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield keeper
+    finally:
+        keeper.stop()
+        thread.join(5)
+        database.close()
+        assert not thread.is_alive()
+        assert not failure, failure
+
+
+def until(found: Callable[[], Any], what: str, timeout_s: float = 15) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not found():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def admin(database: Any) -> Iterator[Any]:
+    with psycopg.connect(database.admin, autocommit=True) as connection:
+        yield connection
+
+
+def record(admin: Any, ago: str) -> None:
+    """One reading of a new tag, noted as ingest would."""
+    admin.execute("INSERT INTO tag (name, kind, heartbeat_s) VALUES ('t', 'gauge', 60) ON CONFLICT DO NOTHING")
+    admin.execute("SELECT ensure_partitions(ARRAY[(now() - %s::interval)::date])", [ago])
+    admin.execute("INSERT INTO reading SELECT tag_id, now() - %s::interval, 1, 192 FROM tag", [ago])
+    admin.execute("INSERT INTO rollup_dirty (tag_id, from_ts, to_ts) SELECT tag_id, ts, ts FROM reading")
+
+
+def count(admin: Any, query: str) -> int:
+    return int(admin.execute(query).fetchone()[0])
+
+
+def test_rollups_appear_and_the_watermark_moves(database: Any, admin: Any) -> None:
+    admin.execute("UPDATE rollup_state SET watermark = now() - interval '1 hour'")
+    record(admin, "10 minutes")
+    with keeping(database.jobs):
+        until(lambda: count(admin, "SELECT count(*) FROM reading_1m"), "minutes are written")
+        until(lambda: not count(admin, "SELECT count(*) FROM rollup_dirty"), "nothing is left to do")
+    assert count(admin, "SELECT count(*) FROM reading_1h") >= 1
+    assert count(admin, "SELECT extract(epoch FROM now() - watermark) FROM rollup_state") in range(119, 200)
+
+
+def test_partitions_are_made_ahead(database: Any, admin: Any) -> None:
+    if count(admin, "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"):
+        pytest.skip("a hypertable makes its own partitions")
+    with keeping(database.jobs):
+        until(
+            lambda: count(admin, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'reading'::regclass") >= 4, "made"
+        )
+
+
+def test_another_stands_by_and_takes_over(database: Any, admin: Any) -> None:
+    with keeping(database.jobs, "m2") as first:
+        until(lambda: count(admin, "SELECT count(*) FROM worker WHERE name = 'm2'"), "the first works")
+        with keeping(database.jobs, "m3"):
+            until(
+                lambda: count(admin, "SELECT count(*) FROM worker WHERE name = 'm3' AND detail = 'standing by'"),
+                "waits",
+            )
+            first.stop()
+            until(
+                lambda: count(admin, "SELECT count(*) FROM worker WHERE name = 'm3' AND detail LIKE '%%roll up'"),
+                "works",
+            )
+
+
+def test_a_lost_connection_is_made_again(database: Any, admin: Any) -> None:
+    with keeping(database.jobs):
+        until(lambda: count(admin, "SELECT count(*) FROM worker"), "it works")
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'hefa_jobs'"
+        )
+        record(admin, "10 minutes")
+        until(lambda: count(admin, "SELECT count(*) FROM reading_1m"), "it works again")
+
+
+def test_old_raw_goes_and_rollups_stay(database: Any, admin: Any) -> None:
+    record(admin, "95 days")
+    admin.execute(
+        "INSERT INTO reading_1m (tag_id, bucket, n, n_good, tw_sum, covered_s) SELECT tag_id, ts, 1, 1, 1, 60 FROM reading"
+    )
+    with psycopg.connect(database.jobs, autocommit=True) as jobs:
+        assert upkeep.forget_old(jobs, 90) == []  # still needed for a rollup
+        admin.execute("DELETE FROM rollup_dirty")
+        record(admin, "1 day")
+        admin.execute("DELETE FROM rollup_dirty")
+        assert len(upkeep.forget_old(jobs, 90)) == 1
+    assert count(admin, "SELECT count(*) FROM reading") == 1
+    assert count(admin, "SELECT count(*) FROM reading_1m") == 1
+
+
+def test_health_is_told_by_signs_of_life(database: Any, admin: Any) -> None:
+    with Database(database.jobs, max_size=1) as store:
+        health.check_schema(store)
+        with pytest.raises(health.Unhealthy, match="never"):
+            health.check_worker(store, "maintain", "m1")
+        with keeping(database.jobs):
+            until(lambda: count(admin, "SELECT count(*) FROM worker WHERE ready"), "it works")
+            health.check_worker(store, "maintain", "m1")
+        with pytest.raises(health.Unhealthy, match="not ready: stopped"):
+            health.check_worker(store, "maintain", "m1")
+        admin.execute("UPDATE worker SET ready = true, seen_at = now() - interval '31 seconds'")
+        with pytest.raises(health.Unhealthy, match="31 s ago"):
+            health.check_worker(store, "maintain", "m1")
+    with Database("postgresql://nobody@127.0.0.1:1/none", patience_s=0.2) as store, pytest.raises(Unavailable):
+        health.check_schema(store)
