@@ -51,6 +51,19 @@ def test_accounts_balance_and_add_up(site: Any, client: TestClient) -> None:
     assert 'hefa_http_requests_total{method="GET",route="/v1/pipeline",status="200"} 1.0' in metrics
 
 
+def test_workers_say_how_they_are(site: Any, client: TestClient) -> None:
+    site.execute(
+        """
+        INSERT INTO worker (task, name, ready, detail, seen_at)
+        VALUES ('ingest', 'w1', true, '', now() - interval '3 s'), ('maintain', 'm1', false, 'waiting', now())
+        """
+    )
+    ingest, maintain = client.get("/v1/pipeline").json()["workers"]
+    assert (ingest["task"], ingest["name"], ingest["ready"]) == ("ingest", "w1", True)
+    assert 3 <= ingest["age_s"] < 8
+    assert (maintain["ready"], maintain["detail"]) == (False, "waiting")
+
+
 def test_edges(site: Any, client: TestClient) -> None:
     site.execute(
         "UPDATE edge SET online = true, status_at = now(), seen_at = now() - interval '30 s' WHERE name = 'gw-a3'"

@@ -45,6 +45,13 @@ def test_starts(zone: str, step: str, start: str, end: str, expected: list[str])
     assert [f"{instant:%m-%dT%H:%M}" for instant in found] == expected
 
 
+def test_a_shift_that_a_clock_change_swallows_is_no_bucket() -> None:
+    # Clocks go from two to three: both shifts would begin at the same instant.
+    berlin = Calendar(ZoneInfo("Europe/Berlin"), time(8), (time(2), time(3), time(14)))
+    found = berlin.starts("shift", utc("2026-03-29T00:30"), utc("2026-03-29T02:00"))
+    assert [f"{instant:%dT%H:%M}" for instant in found] == ["28T13:00", "29T01:00", "29T12:00"]
+
+
 INSTANT = st.integers(0, 2 * 365 * 1440).map(lambda minutes: utc("2025-01-01T00:00") + timedelta(minutes=minutes))
 ZONE = st.sampled_from(
     ["UTC", "Asia/Shanghai", "Europe/Berlin", "America/Havana", "Australia/Lord_Howe", "Asia/Kolkata"]

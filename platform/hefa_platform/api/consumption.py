@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
 from hefa_platform.api.guard import Viewer
-from hefa_platform.api.params import Answer, Asked, Instant, Text, zone
+from hefa_platform.api.params import Answer, Asked, Instant, Text, example, zone
 from hefa_platform.api.problems import Problem, nearest, responses
 from hefa_platform.api.series import check_points, check_range, elapsed_s, span, whole_minutes
 from hefa_platform.store import consumption as store
@@ -42,7 +42,22 @@ class Row(Answer):
     coverage: float
 
 
+_EXAMPLE: dict[str, object] = {
+    "from": "2026-11-21T16:00:00Z", "to": "2026-11-22T16:00:00Z", "step": None, "tz": "Asia/Shanghai", "by": "area",
+    "rows": [
+        {"key": key, "carrier": "water", "material": None, "unit": "m3", "start": "2026-11-21T16:00:00Z",
+         "end": "2026-11-22T16:00:00Z", "value": value, "measured": value, "estimated": 0.0, "unknown": 0.0,
+         "coverage": 1.0}
+        for key, value in (("A1-FEED", 60.1), ("A2-SX", 74.6), ("unaccounted", 31.2))
+    ],
+}  # fmt: skip
+
+
 class Consumption(Answer):
+    """Use over [from, to), whole minutes: a row for each key and bucket, those of one carrier or material together."""
+
+    model_config = example(**_EXAMPLE)
+
     from_: datetime = Field(serialization_alias="from")
     to: datetime
     step: Step | None

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
 from hefa_platform.api.guard import Viewer
-from hefa_platform.api.params import Answer, TagName, from_cursor, to_cursor
+from hefa_platform.api.params import Answer, TagName, example, from_cursor, to_cursor
 from hefa_platform.api.plant import TagFilter, known
 from hefa_platform.api.problems import invalid, responses
 from hefa_platform.store import tags as store
@@ -25,6 +25,12 @@ class Latest(Answer):
     `quality` is OPC's: 192 good, 64 uncertain, 0 bad. `stale`: older than two heartbeats of the tag. `state` is the
     value's name, for tags of kind state. A tag that has never reported has no `ts` and is stale.
     """
+
+    model_config = example(
+        tag="A1-FEED.DISS.P-131.run", ts="2026-11-22T08:00:00.25Z", value=1.0, quality=192, unit="1", stale=False,
+        age_s=12.4, kind="state", state="running", equipment="A1-FEED.DISS.P-131", area="A1-FEED",
+        line="A1-FEED.DISS", description="running",
+    )  # fmt: skip
 
     tag: str
     ts: datetime | None

@@ -5,7 +5,7 @@ import binascii
 import re
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
@@ -129,3 +129,8 @@ class Answer(BaseModel):
     """An answer. Times in it are UTC."""
 
     model_config = ConfigDict(ser_json_inf_nan="null")
+
+
+def example(**fields: Any) -> ConfigDict:
+    """Show an answer in the API's description."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})

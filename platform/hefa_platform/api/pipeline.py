@@ -1,5 +1,6 @@
 """What the pipeline has done with what it was given, per gateway, and how fast."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -59,24 +60,35 @@ class Freshness(Answer):
     minutes: int
 
 
+class Worker(Answer):
+    """A process of the platform and its last sign of life."""
+
+    task: str
+    name: str
+    ready: bool
+    detail: str
+    seen_at: datetime
+    age_s: float
+
+
 class Pipeline(Answer):
     edges: list[EdgeAccount]
     totals: Account
     identity_holds: bool = Field(description="Whether the account balances for every gateway")
     unattributed: Annotated[int, Field(description="Messages on topics of no gateway we know")]
     freshness: Freshness
+    workers: list[Worker]
 
 
 @router.get("/edges", summary="Gateways", responses=responses())
 def edges(caller: Viewer) -> Edges:
     """Every gateway with its state and its account."""
-    now = datetime.now(UTC)
     return Edges(
         items=[
             Edge(
                 **_account(row), edge=row.edge, description=row.description, online=row.online,
                 status_at=row.status_at, seen_at=row.seen_at,
-                age_s=round(max(0.0, (now - row.seen_at).total_seconds()), 3) if row.seen_at else None,
+                age_s=_age(row.seen_at) if row.seen_at else None,
                 events=row.events, lost=row.gaps, tags=row.tags,
             )
             for row in store.edges(caller.database, caller.site)
@@ -100,7 +112,12 @@ def pipeline(caller: Viewer) -> Pipeline:
             p50_ms=fresh.p50_ms, p95_ms=fresh.p95_ms, p99_ms=fresh.p99_ms, readings=fresh.readings,
             minutes=fresh.minutes,
         ),
+        workers=[Worker(**asdict(row), age_s=_age(row.seen_at)) for row in store.workers(caller.database)],
     )  # fmt: skip
+
+
+def _age(seen_at: datetime) -> float:
+    return round(max(0.0, (datetime.now(UTC) - seen_at).total_seconds()), 3)
 
 
 def _account(row: store.Edge) -> dict[str, int]:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from hefa_contract.units import IncompatibleUnits, conversion
 from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
 from hefa_platform.api.guard import Limits, Viewer
-from hefa_platform.api.params import Answer, Asked, Instant, TagName, Text, micros, moment, zone
+from hefa_platform.api.params import Answer, Asked, Instant, TagName, Text, example, micros, moment, zone
 from hefa_platform.api.plant import known
 from hefa_platform.api.problems import invalid, responses
 from hefa_platform.store import series as store
@@ -58,8 +58,20 @@ class Series(Answer):
     quality: list[int | None]
 
 
+_EXAMPLE: dict[str, object] = {
+    "from": "2026-11-22T08:00:00Z", "to": "2026-11-22T10:00:00Z", "step": "1h", "tz": "Asia/Shanghai",
+    "series": [
+        {"tag": "A2-SX.SXA.MS-A01.ph", "unit": "[pH]", "agg": "mean", "ts": [1795334400000000, 1795338000000000],
+         "value": [3.021, None], "min": [2.98, None], "max": [3.07, None], "coverage": [1.0, 0.0],
+         "quality": [192, None]},
+    ],
+}  # fmt: skip
+
+
 class SeriesOf(Answer):
     """Series over [from, to), whole minutes unless raw, with the step that was used."""
+
+    model_config = example(**_EXAMPLE)
 
     from_: datetime = Field(serialization_alias="from")
     to: datetime

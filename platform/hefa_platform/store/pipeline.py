@@ -50,6 +50,17 @@ class Freshness:
 
 
 @dataclass(frozen=True)
+class Worker:
+    """A process that takes in or maintains, and what it last said of itself."""
+
+    task: str
+    name: str
+    ready: bool
+    detail: str
+    seen_at: datetime
+
+
+@dataclass(frozen=True)
 class Check:
     """One thing that must be so before questions can be answered."""
 
@@ -88,6 +99,12 @@ def undecodable(database: Database) -> int:
         row = connection.execute("SELECT coalesce(sum(messages), 0)::bigint FROM undecodable_counter").fetchone()
         assert row is not None
         return int(row[0])
+
+
+def workers(database: Database) -> list[Worker]:
+    """Every process that ever took in or maintained; one that has gone is told by its age only."""
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Worker)) as cursor:
+        return cursor.execute("SELECT task, name, ready, detail, seen_at FROM worker ORDER BY task, name").fetchall()
 
 
 def freshness(database: Database, minutes: int) -> Freshness:
