@@ -26,7 +26,7 @@ demo: $(VENV)/.demo $(VENV)/.hefa ## the whole stack on this machine, no Docker;
 	@exec $(BIN)/hefa demo $(ARGS)
 
 test: setup ## all tests that need no Docker; ARGS='-k topics'
-	@$(BIN)/pytest -m "$(PLAIN)" --ignore=tests/faults $(ARGS)
+	@$(BIN)/pytest -m "$(PLAIN)" $(ARGS)
 
 check: setup ## format, lint, types, architecture, documents
 	@$(BIN)/ruff format --quiet --check || { echo "run: $(BIN)/ruff format" >&2; exit 1; }
@@ -39,9 +39,6 @@ test-stack: setup ## bring the Docker Compose stack up for real and test it
 	@$(BIN)/pytest -m "stack and not needs_registry" tests/stack $(ARGS)
 
 test-faults: setup ## kill everything and look whether it was lost; ARGS='--long --table FILE'
-	@$(BIN)/pytest tests/faults $(ARGS)
-
-test-faults: setup ## kill, cut and starve real processes, and count; ARGS='--long' hurts longer
 	@$(BIN)/pytest tests/faults $(ARGS)
 
 openapi: setup ## write docs/openapi.json from the code
