@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from hefa_contract.units import IncompatibleUnits, conversion
 from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
-from hefa_platform.api.guard import Limits, Viewer
+from hefa_platform.api.guard import Caller, Limits, Viewer
 from hefa_platform.api.params import Answer, Asked, Instant, TagName, Text, example, micros, moment, zone
 from hefa_platform.api.plant import known
 from hefa_platform.api.problems import invalid, responses
@@ -122,39 +122,27 @@ def series(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> 
     `plantday` and `shift` are the site's.
     """
     start, end = span(query.from_, query.to)
+    calendar = tag_store.calendar(caller.database, zone(query.tz))
     tags = known(caller, query.tag)
     aggs = {tag.tag_id: _agg(tag, query.agg) for tag in tags}
-    scales = {tag.tag_id: _scale(tag, aggs[tag.tag_id], query.unit, raw=query.step == "raw") for tag in tags}
-    calendar = tag_store.calendar(caller.database, zone(query.tz))
-    answer = SeriesOf(from_=start, to=end, step="raw", tz=calendar.zone.key, series=[])
-    points = min(query.max_points, caller.parts.limits.points // len(tags))
+    limits = caller.parts.limits
+    points = min(query.max_points, limits.points // len(tags))
+
     if query.step == "raw" or _may_be_raw(query, tags, start, end):
-        if query.step == "raw" and query.agg is not None:
-            raise invalid("query.agg", "step=raw gives readings as they came: leave agg away, or name a step.")
-        readings = store.raw(caller.database, list(aggs), start, end, points)
-        long = next((tag for tag in tags if len(readings[tag.tag_id]) > points), None)
-        if long is None:
-            answer.series = [_raw(tag, readings[tag.tag_id], scales[tag.tag_id]) for tag in tags]
-            return _answer(answer, request)
-        if query.step == "raw":
-            raise invalid(
-                "query.step",
-                f"{long.name} has more than {points} readings in this range: ask for a shorter one, for fewer tags, "
-                "for more max_points (up to 10000), or for a step such as 1m.",
-                "too-many-points",
-            )
+        found = _as_they_came(caller, query, tags, start, end, points)
+        if found is not None:
+            return _answer(SeriesOf(from_=start, to=end, step="raw", tz=calendar.zone.key, series=found), request)
+
     start, end = whole_minutes(start, end)
-    answer.from_, answer.to = start, end
-    answer.step = step = _step(query.step, start, end, points)
+    step = _step(query.step, start, end, points)
     starts = calendar.starts(step, start, end)
-    check_points(len(starts) - 1, len(tags), query.max_points, caller.parts.limits)
-    found = {rollup.tag_id: rollup for rollup in store.rollup(caller.database, aggs, starts, start, end)}
+    check_points(len(starts) - 1, len(tags), query.max_points, limits)
+    scales = {tag.tag_id: _scale(tag, aggs[tag.tag_id], query.unit) for tag in tags}
+    rollups = {rollup.tag_id: rollup for rollup in store.rollup(caller.database, aggs, starts, start, end)}
     elapsed = elapsed_s(starts, start, end, datetime.now(UTC))
     ts = [micros(instant) for instant in starts[:-1]]
-    answer.series = [
-        _bucketed(tag, aggs[tag.tag_id], ts, found.get(tag.tag_id), elapsed, scales[tag.tag_id]) for tag in tags
-    ]
-    return _answer(answer, request)
+    found = [_bucketed(tag, aggs[tag.tag_id], ts, rollups.get(tag.tag_id), elapsed, scales[tag.tag_id]) for tag in tags]
+    return _answer(SeriesOf(from_=start, to=end, step=step, tz=calendar.zone.key, series=found), request)
 
 
 def span(start: datetime, end: datetime | None) -> tuple[datetime, datetime]:
@@ -217,6 +205,27 @@ def _may_be_raw(query: Ask, tags: list[tag_store.Tag], start: datetime, end: dat
     )
 
 
+def _as_they_came(
+    caller: Caller, query: Ask, tags: list[tag_store.Tag], start: datetime, end: datetime, points: int
+) -> list[Series] | None:
+    """Raw series. When a tag has more than `points` readings: None for step=auto, else a 422."""
+    if query.step == "raw" and query.agg is not None:
+        raise invalid("query.agg", "step=raw gives readings as they came: leave agg away, or name a step.")
+    scales = {tag.tag_id: _scale(tag, "raw", query.unit) for tag in tags}
+    readings = store.raw(caller.database, list(scales), start, end, points)
+    long = next((tag for tag in tags if len(readings[tag.tag_id]) > points), None)
+    if long is None:
+        return [_raw(tag, readings[tag.tag_id], scales[tag.tag_id]) for tag in tags]
+    if query.step == "raw":
+        raise invalid(
+            "query.step",
+            f"{long.name} has more than {points} readings in this range: ask for a shorter one, for fewer tags, for "
+            f"more max_points (up to {caller.parts.limits.points_per_tag}), or for a step such as 1m.",
+            "too-many-points",
+        )
+    return None
+
+
 def _step(asked: AskedStep, start: datetime, end: datetime, points: int) -> Step:
     """The step asked for; for auto the finest that stays within `points`."""
     if asked != "auto" and asked != "raw":
@@ -239,8 +248,8 @@ def _agg(tag: tag_store.Tag, asked: Agg | None) -> Agg:
     return asked
 
 
-def _scale(tag: tag_store.Tag, agg: Agg, asked: str | None, *, raw: bool) -> _Scale:
-    if agg == "count" and not raw:
+def _scale(tag: tag_store.Tag, agg: Agg | Literal["raw"], asked: str | None) -> _Scale:
+    if agg == "count":
         if asked not in (None, "1"):
             raise invalid("query.unit", "A count of readings has the unit 1: leave unit away.", "unit")
         return _Scale("1")
@@ -253,7 +262,7 @@ def _scale(tag: tag_store.Tag, agg: Agg, asked: str | None, *, raw: bool) -> _Sc
     except IncompatibleUnits as error:
         raise invalid("query.unit", f"{tag.name}: {error}", "unit") from error
     # A difference takes no zero point with it.
-    return _Scale(asked, factor, 0.0 if agg == "increment" and not raw else shift)
+    return _Scale(asked, factor, 0.0 if agg == "increment" else shift)
 
 
 def _raw(tag: tag_store.Tag, readings: list[store.Reading], scale: _Scale) -> Series:
