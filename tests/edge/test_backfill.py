@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from hefa_contract.envelope import Envelope, Events
+from hefa_edge.backfill import Backfill
+from hefa_edge.checkpoint import Checkpoint
+from hefa_edge.config import Settings
 
 M = 60_000_000
 HEFA_EDGE = [sys.executable, "-c", "from hefa_edge.cli import main; main()"]
@@ -106,6 +109,29 @@ def test_killed_again_and_again_it_gives_the_same_history(edge, platform, until)
     until(lambda: len(collected(platform.heard)) >= len(whole))
     assert collected(platform.heard) == whole
     assert shifts(platform.heard) == whole_shifts
+
+
+class Dying(Checkpoint):
+    """A process that ends between its outboxes and its checkpoint."""
+
+    def save(self, document: dict) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_block_that_is_in_the_outboxes_is_not_made_twice(plant, edge, tmp_path: Path, platform, until) -> None:
+    platform.accept()
+    settings = Settings(secrets_dir=tmp_path, data_dir=tmp_path / "data", profile="core")
+    now = time.time()
+    with Dying(settings.state_dir) as checkpoint, pytest.raises(KeyboardInterrupt):
+        Backfill(plant, settings, checkpoint, 1800, clock=lambda: now).run(lambda _: None)
+    with Checkpoint(settings.state_dir) as checkpoint:
+        assert checkpoint.read() is None
+        later = now + 600
+        assert Backfill(plant, settings, checkpoint, 2400, clock=lambda: later).run(lambda _: None)
+    times = {ts for _, ts in collected(platform.heard)}
+    assert sorted(times) == list(range(min(times), max(times) + M, M))
+    assert len(times) == 41
+    assert {len(collected([h for h in platform.heard if f"gw-a{n}" in h.topic])) > 400 for n in range(1, 7)} == {True}
 
 
 def test_the_live_site_joins_and_comes_back_without_a_jump(edge, platform, until) -> None:

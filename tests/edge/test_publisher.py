@@ -123,18 +123,18 @@ def test_a_new_incarnation_of_the_database_gets_the_grace_again(platform, outbox
 def test_new_messages_go_before_the_backlog(platform, outbox, publisher, until) -> None:
     held = []
     platform.answer = held.append  # silence, for now
-    outbox.append([envelope(first=k) for k in range(40)])
-    session = publisher(window=4, rto_s=30.0)
+    outbox.append([envelope(first=k) for k in range(30)])
+    session = publisher(window=10, rto_s=30.0)
     platform.accept()
-    until(lambda: len(platform.heard) == 4)
+    until(lambda: len(platform.heard) == 10)
     outbox.append([envelope(first=100.0)])
     session.notify()
     time.sleep(0.2)
-    assert len(platform.heard) == 4  # the window is full
+    assert len(platform.heard) == 10  # the window is full
     platform.answer = lambda heard: Ack(epoch=heard.message.epoch, ok=[heard.message.seq])
-    platform.send("gw-a1", Ack(epoch=outbox.epoch, ok=[1, 2, 3, 4]))
+    platform.send("gw-a1", Ack(epoch=outbox.epoch, ok=list(range(1, 11))))
     until(lambda: outbox.depth.messages == 0)
-    assert [decode(h.payload).message.seq for h in platform.heard] == [1, 2, 3, 4, 41, *range(5, 41)]
+    assert [decode(h.payload).message.seq for h in platform.heard] == [*range(1, 11), 31, *range(11, 31)]
 
 
 def test_many_messages_at_once(platform, outbox, publisher, until) -> None:
