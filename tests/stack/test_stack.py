@@ -1,7 +1,7 @@
 """The Compose stack, brought up for real: the images build, the zones connect, a reading gets through.
 
-Runs wherever a Docker engine does (`make test-stack`). Where no image can be pulled, stand-ins labelled `stand-in`
-under the official names do; their TimescaleDB is the Apache edition. HEFA_TIMESCALEDB_IMAGE names another image.
+Runs wherever a Docker engine does (`make test-stack`). Where no image can be pulled, local ones labelled `stand-in`
+under the official names do; their TimescaleDB is the Apache edition. HEFA_TIMESCALEDB_IMAGE chooses an image.
 """
 
 import json
@@ -51,6 +51,13 @@ def eventually(what: str, check: Callable[[], Any], within: float = 120, every: 
     return answer
 
 
+def database_image() -> str:
+    """The one that is asked for, else a stand-in, else the official one."""
+    asked = os.environ.get("HEFA_TIMESCALEDB_IMAGE", "")
+    listed = ("docker", "images", "--filter", "label=stand-in", "--format", "{{.Repository}}:{{.Tag}}")
+    return asked or run(*listed, "timescale/timescaledb").strip() or "timescale/timescaledb:2.23.1-pg17"
+
+
 @dataclass
 class Stack:
     """The running stack, with the document that says where it is and how to get in."""
@@ -89,6 +96,7 @@ def stack() -> Iterator[Stack]:
         settings = {
             "COMPOSE_PROJECT_NAME": PROJECT,
             "HEFA_VERSION": "test",
+            "HEFA_TIMESCALEDB_IMAGE": database_image(),
             "HEFA_HISTORY": "2h",
             "HEFA_PORTAL_PORT": str(portal),
             "HEFA_API_PORT": str(api),
@@ -122,8 +130,7 @@ def test_every_service_is_healthy_and_every_one_shot_done(stack: Stack) -> None:
 
 
 def test_the_platform_says_which_engine_it_found(stack: Stack) -> None:
-    image = os.environ.get("HEFA_TIMESCALEDB_IMAGE") or "timescale/timescaledb:2.23.1-pg17"
-    label = run("docker", "image", "inspect", "--format", '{{index .Config.Labels "stand-in"}}', image).strip()
+    label = run("docker", "inspect", "--format", '{{index .Config.Labels "stand-in"}}', database_image()).strip()
     ready = stack.get("ready")
     assert ready["ready"] is True
     assert ready["engine"]["kind"] == ("timescaledb-apache" if label else "timescaledb-community")
