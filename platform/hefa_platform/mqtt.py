@@ -120,7 +120,9 @@ class Session:
 
     def stop(self, farewell: tuple[str, bytes]) -> None:
         """Publish a last retained message, wait for it a moment, and leave in good order."""
-        if self.up:
+        was_up = self.up
+        self._up.clear()
+        if was_up:
             told = self._client.publish(farewell[0], farewell[1], qos=1, retain=True)
             # Where the connection goes away meanwhile the last will says the same.
             with suppress(RuntimeError, ValueError):

@@ -63,6 +63,11 @@ class Outcome:
     detail: str = ""
 
 
+def as_sent(decoded: Decoded, k: int) -> int:
+    """The index, as sent, of the k-th reading or event that the contract let pass."""
+    return k if decoded.rows is None else decoded.rows[k]
+
+
 class Refusal(NamedTuple):
     """A reading or event that goes to quarantine; `i` is its index as sent."""
 
@@ -136,8 +141,8 @@ class Group:
         else:
             self._refuse_message(n, Code.TOPIC_INVALID, "this gateway is not known, and no more are registered")
 
-    def refuse(self, n: int, i: int, code: Code, detail: str, k: int) -> None:
-        """Reading `k` of those decoded, `i` as sent, goes to quarantine."""
+    def refuse(self, n: int, k: int, code: Code, detail: str) -> None:
+        """Reading `k`, of those the contract let pass, goes to quarantine."""
         decoded = self.arrivals[n].decoded
         assert decoded is not None
         assert isinstance(decoded.message, Envelope)
@@ -148,7 +153,7 @@ class Group:
             "value": envelope.value[k],
             "quality": GOOD if envelope.quality is None else envelope.quality[k],
         }
-        self._note(n, i, code, detail, reading, counted=True)
+        self._note(n, as_sent(decoded, k), code, detail, reading, counted=True)
 
     def count_refused(self, n: int, *, new: bool) -> None:
         """Count a refused message, which is kept in quarantine once."""

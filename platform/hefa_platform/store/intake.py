@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from hefa_contract.envelope import Events, Gap
 from hefa_contract.rejection import Code, Rejected
 from hefa_platform.failpoint import reach
-from hefa_platform.store.arrival import Arrival, Group, Outcome
+from hefa_platform.store.arrival import Arrival, Group, Outcome, as_sent
 from hefa_platform.store.database import Connection, Database, Refused
 from hefa_platform.store.readings import ReadingWriter, Without
 from hefa_platform.store.registry import Registry
@@ -222,7 +222,7 @@ class Intake:
                 )
             elif isinstance(message, Events):
                 for k, event in enumerate(message.events):
-                    i = decoded.rows[k] if decoded.rows else k
+                    i = as_sent(decoded, k)
                     kind = str(event.__struct_config__.tag)
                     at = [edge_id, message.epoch, message.seq, i, kind, event.ts, event.subject, Jsonb(event.body())]
                     events.append(at)

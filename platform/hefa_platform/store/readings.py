@@ -7,7 +7,7 @@ stays there for a minute. Locks are taken in the order readings by tag, watermar
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import nan
 from typing import Any
@@ -20,7 +20,7 @@ from hefa_contract.envelope import GOOD, UNCERTAIN, Decoded, Envelope
 from hefa_contract.rejection import Code
 from hefa_platform.failpoint import reach
 from hefa_platform.store import binary_copy
-from hefa_platform.store.arrival import Group
+from hefa_platform.store.arrival import Group, as_sent
 from hefa_platform.store.binary_copy import Floats, Ints
 from hefa_platform.store.database import Connection
 from hefa_platform.store.registry import Registry
@@ -34,6 +34,7 @@ _KEY = re.compile(r"=\((\d+),")  # Key (tag_id, ts)=(5, 2026-11-22 …) already 
 
 # Readings of a message, by index as sent, that the database will not take, and why.
 Without = Mapping[int, tuple[Set[int], str]]
+_Opened = tuple[int, Decoded, Envelope]  # a fresh message: its index in the group, and what it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,17 @@ class Rows:
 
     def where(self, mask: npt.NDArray[Any]) -> "Rows":
         return Rows(*(getattr(self, name)[mask] for name in ("tag", "ts", "value", "quality", "origin", "edge")))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    """The tags of a group, row by row; id -1 where `verdicts` says why its gateway may not write it."""
+
+    rows: defaultdict[int, dict[str, int]]  # by edge id and name
+    ids: list[int]
+    low: list[float]
+    high: list[float]
+    verdicts: dict[int, tuple[Code, str]]
 
 
 class ReadingWriter:
@@ -96,80 +108,72 @@ class ReadingWriter:
 
     def _judge(self, connection: Connection, group: Group, without: Without) -> Rows:
         """Flatten the fresh envelopes; what may not be stored becomes refusals of the group."""
-        names: dict[int, list[str]] = defaultdict(list)
-        envelopes: list[tuple[int, Decoded, Envelope]] = []
-        for n in group.fresh:
-            decoded = group.arrivals[n].decoded
-            if decoded is not None and isinstance(decoded.message, Envelope):
-                envelopes.append((n, decoded, decoded.message))
-                names[group.edge_ids[n] or 0].extend(decoded.message.tags[k] for k in set(decoded.message.tag))
-        refused_names = self._registry.tags(connection, names)
-
-        ids: list[int] = []
-        low: list[float] = []
-        high: list[float] = []
-        offset: list[int] = []
-        verdicts: dict[int, tuple[Code, str]] = {}  # position in ids: why the tag may not be written
-        for n, _, envelope in envelopes:
-            offset.append(len(ids))
-            edge_id = group.edge_ids[n]
-            used = set(envelope.tag)
-            for k, name in enumerate(envelope.tags):
-                known = self._registry.tag(name) if k in used and name not in refused_names else None
-                if known is not None and known.edge_id == edge_id:
-                    ids.append(known.tag_id)
-                    low.append(known.low)
-                    high.append(known.high)
-                    continue
-                if known is not None:
-                    verdicts[len(ids)] = (Code.TAG_FOREIGN, "the tag belongs to another gateway")
-                elif k in used:
-                    verdicts[len(ids)] = (refused_names[name], _WHY[refused_names[name]])
-                ids.append(-1)
-                low.append(nan)
-                high.append(nan)
+        envelopes = _envelopes(group)
+        tags = self._tags(connection, group, envelopes)
         counts = [len(envelope.value) for _, _, envelope in envelopes]
+        names: list[int] = []  # of each name of each envelope its row in `tags`; any for a name without readings
+        offset: list[int] = []
+        for n, _, envelope in envelopes:
+            known = tags.rows[group.edge_ids[n] or 0]
+            offset.append(len(names))
+            names.extend([known.get(name, 0) for name in envelope.tags])
         at = np.repeat(np.array(offset, np.int64), counts) + _column([e.tag for _, _, e in envelopes], np.int64)
-        tag = np.array(ids, np.int64)[at]
+        at = np.array(names, np.int64)[at]
+        tag = np.array(tags.ids, np.int64)[at]
         ts = np.repeat(np.array([e.base for _, _, e in envelopes], np.int64), counts)
         ts = ts + _column([e.dt for _, _, e in envelopes], np.int64)
         value = _column([e.value for _, _, e in envelopes], np.float64)
-        quality = _column(
-            [e.quality if e.quality is not None else [GOOD] * len(e.value) for _, _, e in envelopes], np.int64
+        quality = _column([e.quality or [GOOD] * len(e.value) for _, _, e in envelopes], np.int64)
+        outside = (value < np.array(tags.low)[at]) | (value > np.array(tags.high)[at])  # false for NaN
+        rows = Rows(
+            tag=tag,
+            ts=ts,
+            value=value,
+            quality=np.where(outside, np.minimum(quality, UNCERTAIN), quality),
+            origin=np.repeat(np.array([n for n, _, _ in envelopes], np.int64), counts),
+            edge=np.repeat(np.array([group.edge_ids[n] for n, _, _ in envelopes], np.int64), counts),
         )
-        with np.errstate(invalid="ignore"):
-            outside = (value < np.array(low)[at]) | (value > np.array(high)[at])
-        quality = np.where(outside, np.minimum(quality, UNCERTAIN), quality)
-        origin = np.repeat(np.array([n for n, _, _ in envelopes], np.int64), counts)
-        edge = np.repeat(np.array([group.edge_ids[n] for n, _, _ in envelopes], np.int64), counts)
-
         now_us = int(self._clock() * 1e6)
         future, old = ts > now_us + FUTURE_S * 1_000_000, ts < now_us - self._retention_us
         bad = (tag < 0) | future | old
         starts = np.cumsum([0, *counts])
-        for position, (n, decoded, _) in enumerate(envelopes):
-            if n in without:
-                indices, why = without[n]
-                sent = decoded.rows or range(counts[position])
-                for k, i in enumerate(sent):
-                    if i in indices and not bad[starts[position] + k]:
-                        bad[starts[position] + k] = True
-                        group.refuse(n, i, Code.VALUE_RANGE, f"the database refuses it: {why}", k)
-        for row in np.flatnonzero((tag < 0) | future | old):
-            position = int(np.searchsorted(starts, row, side="right")) - 1
-            n, decoded, _ = envelopes[position]
-            k = int(row - starts[position])
+        for row in np.flatnonzero(bad):
             if tag[row] < 0:
-                code, detail = verdicts[int(at[row])]
+                code, detail = tags.verdicts[int(at[row])]
             elif future[row]:
                 code, detail = Code.TS_FUTURE, f"the time is more than {FUTURE_S} s ahead of the platform's clock"
             else:
-                code, detail = (
-                    Code.TS_TOO_OLD,
-                    f"older than {self._retention_us // _DAY_US} days, which raw readings are kept",
-                )
-            group.refuse(n, decoded.rows[k] if decoded.rows else k, code, detail, k)
-        return Rows(tag, ts, value, quality, origin, edge).where(~bad)
+                code, detail = Code.TS_TOO_OLD, f"raw readings are kept for {self._retention_us // _DAY_US} days"
+            n = int(rows.origin[row])
+            group.refuse(n, int(row - starts[np.searchsorted(starts, row, side="right") - 1]), code, detail)
+        for start, (n, decoded, envelope) in zip(starts, envelopes, strict=False):
+            indices, why = without.get(n, (frozenset(), ""))
+            for k in range(len(envelope.value)) if indices else ():
+                if as_sent(decoded, k) in indices and not bad[start + k]:
+                    bad[start + k] = True
+                    group.refuse(n, k, Code.VALUE_RANGE, f"the database refuses it: {why}")
+        return rows.where(~bad)
+
+    def _tags(self, connection: Connection, group: Group, envelopes: Sequence[_Opened]) -> _Tags:
+        """Look up every tag of which there are readings, registering new ones."""
+        names: defaultdict[int, set[str]] = defaultdict(set)
+        for n, _, envelope in envelopes:
+            names[group.edge_ids[n] or 0].update([envelope.tags[k] for k in set(envelope.tag)])
+        refused = self._registry.tags(connection, names)
+        tags = _Tags(defaultdict(dict), [], [], [], {})
+        for edge_id, own in names.items():
+            for row, name in enumerate(own, len(tags.ids)):
+                tags.rows[edge_id][name] = row
+                tag = None if name in refused else self._registry.tag(name)
+                if tag is not None and tag.edge_id == edge_id:
+                    tags.ids.append(tag.tag_id)
+                else:
+                    tags.ids.append(-1)
+                    code = refused.get(name, Code.TAG_FOREIGN)
+                    tags.verdicts[row] = (code, _WHY[code])
+                tags.low.append(nan if tag is None else tag.low)
+                tags.high.append(nan if tag is None else tag.high)
+        return tags
 
     def _ensure_partitions(self, connection: Connection, rows: Rows) -> None:
         days = {int(day) for day in np.unique(rows.ts // _DAY_US)} - self._partitions
@@ -347,8 +351,18 @@ class ReadingWriter:
 
 _WHY = {
     Code.TAG_UNKNOWN: "the plant model does not know the tag, and unknown ones are not taken",
+    Code.TAG_FOREIGN: "the tag belongs to another gateway",
     Code.TAG_QUOTA: "the gateway has shown too many unknown tags in the last hour",
 }
+
+
+def _envelopes(group: Group) -> list[_Opened]:
+    opened = []
+    for n in group.fresh:
+        decoded = group.arrivals[n].decoded
+        if decoded is not None and isinstance(decoded.message, Envelope):
+            opened.append((n, decoded, decoded.message))
+    return opened
 
 
 def _column(lists: list[Any], dtype: Any) -> npt.NDArray[Any]:
