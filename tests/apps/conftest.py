@@ -24,7 +24,7 @@ from hefa_apps.session import Sessions
 from hefa_contract.plant import Plant
 from hefa_platform.api import Limits
 from hefa_platform.api import create_app as create_api
-from hefa_platform.store import keys, plant_model
+from hefa_platform.store import keys, plant_model, rollups
 from hefa_platform.store.database import Database
 from hefa_platform.store.migrations import migrate
 
@@ -166,8 +166,14 @@ def fill(portal: Portal) -> None:
         connection.execute(
             "UPDATE edge SET online = name <> 'gw-a6', status_at = now(), seen_at = now() WHERE name LIKE 'gw-a_'"
         )
-        # Readers compute every minute from the readings: what is on the page is what was put in.
-        connection.execute("UPDATE rollup_state SET watermark = now() - interval '27 hours'")
+        connection.execute(
+            "UPDATE rollup_state SET watermark = date_bin('1 hour', now() - interval '27 hours', 'epoch')"
+        )
+    with psycopg.connect(portal.dsn, autocommit=True) as connection:  # as `hefa-platform maintain` would
+        assert rollups.claim(connection)
+        rollups.advance(connection)
+        while rollups.work(connection, "oldest", settled=False) is not None:
+            pass
 
 
 @pytest.fixture(scope="session")

@@ -21,23 +21,21 @@ async function history() {
   }
 }
 
-function set(row, cell, text) {
-  const element = row.querySelector(`[data-cell="${cell}"]`);
-  if (element && element.textContent !== text) element.textContent = text;
+function tell(element, text) {
+  if (element.textContent !== text) element.textContent = text;
   return element;
 }
 
-function tell(element, id, n) {
-  element.textContent = word(id, { n: number(n, 0) });
-  return element;
+function set(row, cell, text) {
+  return tell(row.querySelector(`[data-cell="${cell}"]`), text);
 }
 
 function count(place, summary) {
   const sum = (name) => place.querySelector(`[data-sum="${name}"]`);
-  tell(sum("alarming"), "alarming", summary.alarming).hidden = !summary.alarming;
-  sum("fresh").textContent = word("fresh", { fresh: number(summary.fresh, 0), tags: number(summary.tags, 0) });
+  tell(sum("alarming"), word("alarming", { n: summary.alarming })).hidden = !summary.alarming;
+  tell(sum("fresh"), word("fresh", { fresh: number(summary.fresh, 0), tags: number(summary.tags, 0) }));
   const states = sum("states");
-  if (states) states.textContent = summary.states.slice(0, 3).map(([state, n]) => `${n} ${state}`).join(" · ");
+  if (states) tell(states, summary.states.slice(0, 3).map(([state, n]) => `${n} ${state}`).join(" · "));
 }
 
 async function counts() {
@@ -51,8 +49,8 @@ async function counts() {
     if (card) count(card, summary);
   }
   const told = (state) => edges.filter(({ online }) => online === state).length;
-  tell(document.querySelector('[data-sum="online"]'), "online", told(true));
-  tell(document.querySelector('[data-sum="offline"]'), "offline", told(false)).hidden = !told(false);
+  tell(document.querySelector('[data-sum="online"]'), word("online", { n: told(true) }));
+  tell(document.querySelector('[data-sum="offline"]'), word("offline", { n: told(false) })).hidden = !told(false);
   for (const edge of edges) {
     const row = document.querySelector(`tr[data-edge="${CSS.escape(edge.edge)}"]`);
     if (!row) return location.reload(); // a gateway that was not there: it brings tags of its own
@@ -64,7 +62,7 @@ async function counts() {
   }
   for (const [name, value] of Object.entries(freshness)) {
     const element = document.querySelector(`[data-freshness="${name}"]`);
-    if (element) element.textContent = value === null ? "–" : `${number(value, 0)}\u202fms`;
+    if (element) tell(element, value === null ? "–" : `${number(value, 0)}\u202fms`);
   }
 }
 
