@@ -17,13 +17,13 @@ from hefa_demo.broker import Broker
 class Client:
     """A paho client that remembers what it receives."""
 
-    def __init__(self, broker: Broker, user: str, client_id: str, password: str | None = None) -> None:
+    def __init__(self, broker: Broker, user: str, client_id: str) -> None:
         parts = urlsplit(broker.url(user))
         self.received: list[bytes] = []
         self.reasons: list[str] = []
         self.connected = threading.Event()
         self.mqtt = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
-        self.mqtt.username_pw_set(user, password or parts.password)
+        self.mqtt.username_pw_set(user, parts.password)
         self.mqtt.on_connect = self._on_connect
         self.mqtt.on_message = lambda _c, _u, message: self.received.append(message.payload)
         self.host, self.port = parts.hostname or "", parts.port or 0
@@ -87,8 +87,11 @@ def test_an_envelope_of_the_largest_size_passes(broker: Broker, size: int) -> No
         assert until(lambda: [len(p) for p in worker.received] == [size])
 
 
-def test_a_wrong_password_is_refused(broker: Broker) -> None:
-    with Client(broker, "gw-a1", "e", password="guess") as edge:
+@pytest.mark.parametrize(("user", "password"), [("gw-a1", "guess"), ("stranger", "guess"), (None, None)])
+def test_only_known_users_with_their_password_get_in(broker: Broker, user: str | None, password: str | None) -> None:
+    client = Client(broker, "gw-a1", "e")
+    client.mqtt.username_pw_set(user, password)
+    with client as edge:
         assert not edge.connected.wait(0.7)
 
 

@@ -52,12 +52,15 @@ def test_what_was_committed_survives_a_kill(server: Postgres) -> None:
 
 
 def test_a_lock_file_of_a_process_that_is_not_postgres_is_stale(server: Postgres) -> None:
+    """As after a restart of the machine, when another process has got the old server's number."""
     server.kill()
-    lock = server.data / "postmaster.pid"
-    lines = lock.read_text().splitlines()
-    lock.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    server.start()
-    assert server.ready
+    with subprocess.Popen(["sleep", "60"]) as other:
+        lock = server.data / "postmaster.pid"
+        lock.write_text("\n".join([str(other.pid), *lock.read_text().splitlines()[1:]]) + "\n")
+        server.start()
+        assert server.ready
+        assert other.poll() is None
+        other.terminate()
 
 
 def test_a_second_server_on_the_folder_ends_the_first(server: Postgres) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ def server() -> Iterator[str]:
 
 def test_answers(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # for the world outside, not for loopback
+    importlib.reload(probe)
     assert probe.answers(server + "/none")
     assert not probe.answers(server + "/ill")
     assert not probe.answers(f"http://127.0.0.1:{free_port()}")
