@@ -77,6 +77,9 @@ HOUR = (DAY, DAY + timedelta(hours=1))
         # The kiln's own totaliser checks GM-TKN: the gas is booked once. GM-RKN and GM-BOIL are silent here.
         ({"carrier": "gas", "by": "line"},
          {"A4-CALC.TK1": 30.0, "A4-CALC.RK1": None, "A6-UTIL.STEAM": None, "unaccounted": 30.0}),
+        ({"carrier": "gas", "by": "meter"},
+         {"A6-UTIL.METER.GM-TKN.tot": 30.0, "A6-UTIL.METER.GM-RKN.tot": None, "A6-UTIL.METER.GM-BOIL.tot": None,
+          "unaccounted": 30.0}),
     ],
 )  # fmt: skip
 def test_one_hour(client: TestClient, query: dict[str, str], expected: dict[str, float | None]) -> None:

@@ -131,6 +131,18 @@ def test_the_newest_reading_its_age_and_its_state(site: Any, client: TestClient)
     assert (never["ts"], never["value"], never["stale"], never["age_s"]) == (None, None, True, None)
 
 
+def test_a_tag_the_model_has_dropped_is_found_by_its_name(site: Any, client: TestClient) -> None:
+    site.execute("UPDATE tag SET retired = true WHERE name = %s", PH)
+    try:
+        assert PH not in names(client, "/v1/tags", area="A2-SX")
+        assert PH not in names(client, "/v1/latest", area="A2-SX")
+        assert client.get(f"/v1/tags/{PH}").json()["retired"] is True
+        assert client.get(f"/v1/latest?tag={PH}").json()["items"][0]["tag"] == PH
+        assert client.get(f"/v1/series?tag={PH}&from=2026-03-10T00:00:00Z").status_code == 200
+    finally:
+        site.execute("UPDATE tag SET retired = false WHERE name = %s", PH)
+
+
 def test_csv(client: TestClient) -> None:
     text = client.get("/v1/tags?area=A2-SX&limit=1", headers={"Accept": "text/csv"}).text
     assert text.startswith("tag,equipment,area,line,template,description,kind,unit")

@@ -261,8 +261,7 @@ def _scale(tag: tag_store.Tag, agg: Agg | Literal["raw"], asked: str | None) -> 
         factor, shift = conversion(tag.unit, asked)
     except IncompatibleUnits as error:
         raise invalid("query.unit", f"{tag.name}: {error}", "unit") from error
-    # A difference takes no zero point with it.
-    return _Scale(asked, factor, 0.0 if agg == "increment" else shift)
+    return _Scale(asked, factor, shift)
 
 
 def _raw(tag: tag_store.Tag, readings: list[store.Reading], scale: _Scale) -> Series:
