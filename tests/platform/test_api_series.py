@@ -243,3 +243,17 @@ def test_a_bad_question_is_told_what_to_do(client: TestClient, change: dict[str,
 def test_an_unescaped_plus_is_understood(client: TestClient) -> None:
     answer = client.get(f"/v1/series?tag={PH}&from=2026-03-10T08:00:00+08:00&to=2026-03-10T09:00:00%2B08:00&step=1h")
     assert answer.json()["from"] == "2026-03-10T00:00:00Z"
+
+
+def test_a_range_into_the_future_is_judged_by_what_has_been(site: Any) -> None:
+    now = datetime.now(UTC)
+    site.record(PH, [(now - timedelta(seconds=20 * i), 3.0, 192) for i in range(1, 25)])
+    site.watermark(now - timedelta(days=1))
+    start = now.replace(second=0, microsecond=0) - 5 * MINUTE
+    with site.client() as client:
+        found = series(client, PH, start, start + timedelta(hours=3), step="15m")
+    begun = [ts < us(start) + 300_000_000 for ts in found["ts"]]
+    assert begun.count(False) >= 11
+    assert found["value"] == [3.0 if now_or_past else None for now_or_past in begun]
+    # The last reading holds for two heartbeats, but nobody has seen those yet.
+    assert found["coverage"] == [pytest.approx(1.0) if now_or_past else 0.0 for now_or_past in begun]
