@@ -115,7 +115,7 @@ class Session:
     def finish(self, messages: Iterable[Inbound]) -> None:
         """Acknowledge messages to the broker. They must be given in the order in which they came."""
         for message in messages:
-            if message.connection == self._connection:
+            if self.up and message.connection == self._connection:
                 self._client.ack(message.mid, message.qos)
 
     def stop(self, farewell: tuple[str, bytes]) -> None:
