@@ -79,3 +79,8 @@ class Layout:
     def kept(self) -> tuple[Path, ...]:
         """What `--fresh` deletes."""
         return (self.secrets, self.postgres, self.broker, self.edge, self.history, self.root / "truth.sqlite")
+
+    @property
+    def names(self) -> set[str]:
+        """What may lie in the folder before the first demo."""
+        return {path.name for path in (*self.kept, self.lock, self.document, self.log("any").parent)}

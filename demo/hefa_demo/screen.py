@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -46,7 +47,8 @@ class Screen:
 
     def _line(self, text: str, style: str) -> None:
         seconds = time.monotonic() - self._started
-        self.console.print(Text.assemble((f"{seconds:6.1f} s  ", "cyan"), (text, style)), soft_wrap=True)
+        with suppress(OSError):  # the terminal, or the reader of the pipe, may be gone: stopping goes on
+            self.console.print(Text.assemble((f"{seconds:6.1f} s  ", "cyan"), (text, style)), soft_wrap=True)
 
     def history(self, progress: Mapping[str, Any]) -> None:
         """Show how far the backfill is: `done` of `total` in its `phase`, `readings` made so far."""

@@ -232,8 +232,7 @@ class Supervisor:
             if done >= total:
                 break
             self.screen.history({"phase": "sum", "done": done, "total": total, "readings": span["readings"]})
-            for _ in range(10):
-                self._tick()
+            self._ticks(1.0)
         else:
             self.screen.note("the history is still being added up: its oldest hours come during the next minutes")
         self.screen.history_done()
@@ -302,7 +301,7 @@ class Supervisor:
                 raise DemoError(
                     f"{what} did not come within {timeout:g} s; see the logs in {self.layout.root / 'logs'}"
                 )
-            self._tick()
+            self._ticks(0.3)
 
     def _stay(self) -> None:
         """Keep everything running until asked to stop or until the time asked for is over."""
@@ -320,6 +319,11 @@ class Supervisor:
             for log in (self.layout.root / "logs").glob("*.log"):
                 trim(log)
         time.sleep(_POLL)
+
+    def _ticks(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(max(1, round(seconds / _POLL))):
+            self._tick()
 
     def _check_asked(self) -> None:
         if self._asked:
@@ -383,7 +387,8 @@ class Supervisor:
             self._asked += 1  # the second time, everything is ended by force
 
         wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, ask) for number in wanted}
+        # What is ignored stays ignored: nohup asks for that.
+        before = {n: signal.signal(n, ask) for n in wanted if signal.getsignal(n) is not signal.SIG_IGN}
         try:
             yield
         finally:
@@ -391,6 +396,7 @@ class Supervisor:
                 signal.signal(number, handler)
 
     def _wipe(self) -> None:
+        self.screen.step("forgetting what earlier runs kept")
         for path in self.layout.kept:
             if path.is_dir():
                 shutil.rmtree(path)
@@ -424,6 +430,11 @@ class _Progress:
 def _only_one(layout: Layout) -> Iterator[None]:
     """Hold the data folder for this process; DemoError names the one that has it."""
     layout.root.mkdir(parents=True, exist_ok=True)
+    strange = sorted({path.name for path in layout.root.iterdir()} - layout.names)
+    if strange and not layout.lock.exists():
+        raise DemoError(
+            f"{layout.root} holds something else ({', '.join(strange[:3])}): choose a new or empty folder as --data-dir"
+        )
     with layout.lock.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -226,6 +226,15 @@ def test_nothing_survives_a_killed_supervisor(first_run: FirstRun) -> None:
     assert again.left() == []
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "data" / "edge").mkdir(parents=True)
+    (tmp_path / "data" / "thesis.tex").write_text("mine")
+    demo = Demo(tmp_path / "data", "--fresh")
+    assert demo.end() == 1
+    assert "holds something else (thesis.tex)" in demo.output
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["edge", "thesis.tex"]
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
