@@ -160,6 +160,7 @@ def test_what_belongs_to_another_site_does_not_exist(site: Any, plant: Plant) ->
         assert mine.get("/v1/series?tag=other.tag&from=2026-03-10T00:00:00Z").status_code == 404
         assert mine.get("/v1/tags?assigned=false").json()["items"] == []
         assert [tag["tag"] for tag in theirs.get("/v1/tags").json()["items"]] == ["other.tag"]
+        assert [item["tag"] for item in theirs.get("/v1/latest").json()["items"]] == ["other.tag"]
         assert theirs.get(f"/v1/tags/{PH}").status_code == 404
         assert theirs.get("/v1/assets").json()["tags"] == 0
         assert theirs.get("/v1/consumption?from=2026-03-10T00:00:00Z").status_code == 422
