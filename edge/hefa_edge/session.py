@@ -148,10 +148,9 @@ class Session:
         properties.MessageExpiryInterval = ceil(expiry_s)
         return self._client.publish(self._topics[channel], payload, qos=1, properties=properties).mid
 
-    def fits(self, payload: bytes | int) -> bool:
-        """Tell whether the broker takes a payload (or one of so many bytes)."""
-        size = payload if isinstance(payload, int) else len(payload)
-        return size + HEADROOM <= self.packet_maximum
+    def fits(self, payload: bytes) -> bool:
+        """Tell whether the broker takes a payload of this size."""
+        return len(payload) + HEADROOM <= self.packet_maximum
 
     def close(self) -> None:
         """End the connection in good order where it still stands, within GOODBYE_S; the status then says offline."""
