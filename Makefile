@@ -15,7 +15,7 @@ PLAIN := not stack and not fault and not needs_registry and not needs_community
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-stack test-faults openapi lock up down
+.PHONY: help setup demo test check test-stack test-faults bench openapi lock up down
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ test-stack: setup ## bring the Docker Compose stack up for real and test it
 
 test-faults: setup ## kill everything and look whether it was lost; ARGS='--long --table FILE'
 	@$(BIN)/pytest tests/faults $(ARGS)
+
+bench: setup ## measured against this machine's own limits, in the same minutes; exit code 1 over budget
+	@for file in bench/*.py; do echo "$$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
 
 openapi: setup ## write docs/openapi.json from the code
 	@$(BIN)/hefa-platform openapi > docs/openapi.json.new
