@@ -45,6 +45,7 @@ class Here:
 
     app: str
     apps: tuple[str, ...]
+    known: bool  # the site is known, and with it the zone that times are shown in
     site: str
     zone: ZoneInfo
     now: datetime
@@ -89,7 +90,8 @@ class Pages:
         here = Here(
             app=template.partition("/")[0],
             apps=self._apps,
-            site=(root.site if root else ""),
+            known=root is not None,
+            site=root.site if root else "",
             zone=zone,
             now=datetime.now(UTC),
             theme=request.cookies.get(THEME, ""),

@@ -32,7 +32,7 @@ from hefa_apps.usage import (
 )
 
 By = Literal["area", "line", "meter"]
-COMPARABLE = 0.9  # a period that was watched for less than this share of its time is compared with none
+COMPARABLE = 0.9  # a period watched for less than this share of its time gives no rate and is compared with none
 STREAMS = ("supply", "export", "reuse", "discharge")
 Named = Literal["hour", "today", "24h", "7d", "custom"]
 
@@ -104,6 +104,11 @@ class Report:
     names: dict[str, str]
     rows: tuple[Use, ...]
     refusal: str | None = None
+
+    @property
+    def tile(self) -> Tile:
+        """The subject's own tile."""
+        return next(tile for tile in self.tiles if tile.subject == self.subject)
 
     @property
     def unaccounted(self) -> float | None:
@@ -201,12 +206,12 @@ def _tile(subject: Subject, rows: Sequence[Row], before: Sequence[Row], period: 
         amount=now,
         before=then.value,
         change=change(now.value, then.value) if _known(now) and _known(then) else None,
-        per_hour=per_hour(now.value, period.hours),
+        per_hour=per_hour(now.value, period.hours) if _known(now) else None,
     )
 
 
 def _known(amount: Amount) -> bool:
-    """Say whether an amount covers enough of its period to be compared with another."""
+    """Say whether an amount covers enough of its period to speak for the whole of it."""
     return amount.coverage is not None and amount.coverage >= COMPARABLE
 
 
@@ -279,10 +284,9 @@ def _chart(report: Report, catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def document(report: Report) -> dict[str, Any]:
+def document(report: Report | None) -> dict[str, Any]:
     """Return the report as the JSON that `/api/<app>/use` serves. Raises `Refused` when there is no detail."""
-    if report.refusal:
-        raise Refused(422, "not metered", report.refusal)
+    report = _answerable(report)
     period = report.period
     bars = report.usage.stack.bars
     return {
@@ -318,18 +322,22 @@ _COLUMNS = ("key", "name", "subject", "unit", "start", "end", "value", "measured
 
 def table(report: Report | None, name: str) -> Response:
     """Return the report as a CSV download. Raises `Refused` when there is no detail."""
-    if report and report.refusal:
-        raise Refused(422, "not metered", report.refusal)
-    start = f"_{report.period.start:%Y%m%dT%H%M}" if report else ""
-    headers = {"Content-Disposition": f'attachment; filename="{name}{start}.csv"'}
+    report = _answerable(report)
+    headers = {"Content-Disposition": f'attachment; filename="{name}_{report.period.start:%Y%m%dT%H%M}.csv"'}
     return StreamingResponse(lines(report), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def lines(report: Report | None) -> Iterator[str]:
+def _answerable(report: Report | None) -> Report:
+    if report is None:
+        raise Refused(422, "not metered", "Nothing of this kind is metered at this site.")
+    if report.refusal:
+        raise Refused(422, "not metered", report.refusal)
+    return report
+
+
+def lines(report: Report) -> Iterator[str]:
     """Yield CSV, a row per key and step. Times carry the site's offset; what is unknown is empty, never 0."""
     yield ",".join(_COLUMNS) + "\r\n"
-    if report is None:
-        return
     for row in report.rows:
         line = io.StringIO()
         cells = (

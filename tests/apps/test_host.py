@@ -272,6 +272,14 @@ def test_the_portal_describes_its_json(portal) -> None:
         assert any(path.startswith(f"/api/{app.name}/") for path in paths)
 
 
+def test_times_are_those_of_the_site(portal, signed_in) -> None:
+    assert "Asia/Shanghai" in signed_in.get("/energy").text
+    with portal.client() as client:
+        answer = client.get("/api/energy/use?period=today").json()
+    assert answer["tz"] == "Asia/Shanghai"
+    assert answer["from"].endswith("T08:00:00+08:00")
+
+
 def test_no_readings_yet_is_a_designed_state(empty_portal) -> None:
     with browser(empty_portal) as client:
         sign_in(client, empty_portal.key)

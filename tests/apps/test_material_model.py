@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hefa_apps.material.model import mass, per_day, specific, subscript
+from hefa_apps.material.model import mass, specific, subscript
 from hefa_apps.usage import Amount
 
 
@@ -29,13 +29,6 @@ class Total:
 )
 def test_mass(value: float | None, unit: str, shown: tuple[float | None, str]) -> None:
     assert mass(value, unit) == shown
-
-
-@pytest.mark.parametrize(
-    ("value", "hours", "daily"), [(100.0, 24.0, 100.0), (50.0, 12.0, 100.0), (None, 1.0, None), (1.0, 0.0, None)]
-)
-def test_pace(value: float | None, hours: float, daily: float | None) -> None:
-    assert per_day(value, hours) == daily
 
 
 def test_specific_use_divides_sums() -> None:

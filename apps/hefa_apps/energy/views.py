@@ -35,11 +35,11 @@ def page(request: Request, asking: Asking, question: Asked, carrier: str = "") -
 
 
 @router.get("/api/energy/use", summary="Use of the carriers over a period, one of them in detail")
-def use(asking: Asking, question: Asked, carrier: str = "") -> dict[str, Any] | None:
+def use(asking: Asking, question: Asked, carrier: str = "") -> dict[str, Any]:
     """Electricity, water, gas and steam with totals, the period before, shares by area, line or meter, and bars."""
     catalogue = asking.catalogue()
     found = report(asking, catalogue, FIELD, question.period(catalogue), question.by, carrier)
-    return document(found) if found else None
+    return document(found)
 
 
 @router.get("/api/energy/use.csv", summary="The same rows as CSV", response_class=StreamingResponse)

@@ -1,4 +1,4 @@
-"""What the material app says besides sums: masses as people write them, the pace of use, and use per t REO. Pure."""
+"""What the material app says besides sums: masses and formulas as people write them, and use per t REO. Pure."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -40,11 +40,6 @@ def mass(value: float | None, unit: str) -> tuple[float | None, str]:
     if unit == "kg" and value is not None and abs(value) >= 10 * _TONNE:
         return value / _TONNE, "t"
     return value, unit
-
-
-def per_day(value: float | None, hours: float) -> float | None:
-    """Return what a day would use at the pace of a period of this many hours."""
-    return value * 24 / hours if value is not None and hours > 0 else None
 
 
 def subscript(formula: str) -> list[tuple[str, bool]]:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from markupsafe import Markup
 from starlette.responses import Response, StreamingResponse
 
-from hefa_apps.material.model import MATERIALS, mass, per_day, specific, subscript
+from hefa_apps.material.model import MATERIALS, mass, specific, subscript
 from hefa_apps.page import App, Pages, pages
 from hefa_apps.report import Asked, Field, document, fields, report, table
 from hefa_apps.session import Asking
@@ -29,7 +29,6 @@ def page(request: Request, asking: Asking, question: Asked, material: str = "") 
         "material/material.html",
         root=catalogue.root,
         mass=mass,
-        per_day=per_day,
         specific=specific(found.tiles) if found else {},
         named=partial(_named, shown_on),
         **shown,
@@ -37,11 +36,11 @@ def page(request: Request, asking: Asking, question: Asked, material: str = "") 
 
 
 @router.get("/api/material/use", summary="Use of the materials over a period, one of them in detail")
-def use(asking: Asking, question: Asked, material: str = "") -> dict[str, Any] | None:
+def use(asking: Asking, question: Asked, material: str = "") -> dict[str, Any]:
     """Reagents and products in kg of pure substance: totals, the period before, shares by area, line or meter, bars."""
     catalogue = asking.catalogue()
     found = report(asking, catalogue, FIELD, question.period(catalogue), question.by, material)
-    return document(found) if found else None
+    return document(found)
 
 
 @router.get("/api/material/use.csv", summary="The same rows as CSV", response_class=StreamingResponse)

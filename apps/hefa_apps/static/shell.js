@@ -9,7 +9,7 @@ function tick() {
   clock.dateTime = new Date(now).toISOString();
   setTimeout(tick, 1000 - (now % 1000));
 }
-tick();
+if (clock) tick();
 
 const root = document.documentElement;
 document.getElementById("theme").addEventListener("click", () => {
