@@ -68,7 +68,7 @@ class Backfill:
         saved = checkpoint.read()
         if saved is not None:
             self._simulation.restore(saved, reported=True)
-            self._simulation.skip(start - TICK)
+            self._simulation.skip(start - TICK, tell=True)
         self._first = self._simulation.ts
         self._readings = 0
 
@@ -115,10 +115,11 @@ class Backfill:
         for edge, gateway in self._gateways.items():
             mark = gateway.outbox.mark()
             rows = np.arange(len(times))
-            span, fresh = (start, self._simulation.ts), events.get(edge, [])
+            span, after = (start, self._simulation.ts), 0
             if mark is not None and mark[0] <= start <= mark[1]:  # made once before: keep only what follows
-                rows, fresh = np.flatnonzero(times > mark[1]), [event for event in fresh if event.ts > mark[1]]
+                rows, after = np.flatnonzero(times > mark[1]), mark[1]
                 span = (mark[0], max(mark[1], self._simulation.ts))
+            fresh = [event for told, event in events.get(edge, []) if told > after]
             while not self.stop.is_set():
                 try:
                     gateway.record(tag[rows], times[rows], value[rows], quality[rows], fresh, mark=span)
@@ -130,11 +131,12 @@ class Backfill:
             self._readings += len(tag)
             self._checkpoint.save(self._simulation.dump())
 
-    def _events(self, ticks: list[Tick]) -> dict[str, list[AnyEvent]]:
-        found: dict[str, list[AnyEvent]] = {}
+    def _events(self, ticks: list[Tick]) -> dict[str, list[tuple[int, AnyEvent]]]:
+        """The events by gateway, with the tick that told of them: a result may be older than its telling."""
+        found: dict[str, list[tuple[int, AnyEvent]]] = {}
         for tick in ticks:
             for event in tick.events:
-                found.setdefault(self._who(event), []).append(event)
+                found.setdefault(self._who(event), []).append((tick.ts, event))
         return found
 
     def _waiting(self) -> int:

@@ -74,6 +74,10 @@ MqttUrl = Annotated[
     typer.Option("--mqtt-url", help="One broker URL for all; {edge} stands for the gateway. (HEFA_MQTT_URL)"),
 ]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="core: 752 key tags; full: all. (HEFA_PROFILE)")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="dynamic: the plant with its physics; steady: near normal values. (HEFA_MODEL)"),
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same readings. (HEFA_SEED)")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR. (HEFA_LOG_LEVEL)")]
 
@@ -85,6 +89,7 @@ def run(
     secrets: Secrets = None,
     mqtt_url: MqttUrl = None,
     profile: ProfileOption = None,
+    model: ModelOption = None,
     seed: SeedOption = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -96,6 +101,7 @@ def run(
             secrets_dir=secrets,
             mqtt_url=mqtt_url,
             profile=profile,
+            model=model,
             seed=seed,
             log_level=log_level,
         )
@@ -121,6 +127,7 @@ def backfill(
     secrets: Secrets = None,
     mqtt_url: MqttUrl = None,
     profile: ProfileOption = None,
+    model: ModelOption = None,
     seed: SeedOption = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -137,6 +144,7 @@ def backfill(
             secrets_dir=secrets,
             mqtt_url=mqtt_url,
             profile=profile,
+            model=model,
             seed=seed,
             log_level=log_level,
         )
@@ -162,11 +170,12 @@ def preview(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a reading.")] = False,
     seeds: Seeds = None,
     profile: ProfileOption = None,
+    model: ModelOption = None,
     seed: SeedOption = None,
 ) -> None:
     """Print what the gateways would send, without a broker. Keeps nothing."""
     with _explained():
-        settings = _settings(seeds=seeds, profile=profile, seed=seed)
+        settings = _settings(seeds=seeds, profile=profile, model=model, seed=seed)
         patterns = tag or ["*"]
         tags = [
             one

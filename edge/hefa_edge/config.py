@@ -16,6 +16,7 @@ CHECKOUT_SEEDS = Path(__file__).resolve().parents[2] / "seeds"
 
 Profile = Literal["core", "full"]
 FullPolicy = Literal["block", "drop_oldest"]
+Model = Literal["dynamic", "steady"]
 
 
 class ConfigError(Exception):
@@ -36,6 +37,11 @@ class Settings(BaseSettings):
         None, description="Directory with one file mqtt_url_<edge> a gateway; used where no mqtt_url is set."
     )
     profile: Profile = Field("full", description="core: only the tags that every plant has; full: all of them.")
+    model: Model | None = Field(
+        None,
+        description="dynamic: the reference plant with its physics, needs behaviour.toml among the seeds; steady: any "
+        "plant, near its normal values. Unset: dynamic where that file is.",
+    )
     seed: int = Field(1, ge=0, description="Another seed is another history; the same seed gives the same readings.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     outbox_max_bytes: int = Field(

@@ -45,12 +45,18 @@ class Simulation:
         self._sensors = Sensors(tags, seed)
         self._reporter = Reporter(tags)
         self._state = model.initial(ts)
+        self._papers: list[AnyEvent] = []
 
-    def skip(self, ts: int) -> None:
-        """Let the plant run on to `ts` with nobody looking. Nothing happens if `ts` is not later."""
+    def skip(self, ts: int, *, tell: bool = False) -> None:
+        """Let the plant run on to `ts` with nobody looking. Nothing happens if `ts` is not later.
+
+        `tell`: what happened meanwhile is on paper, and comes with the next tick.
+        """
         if ts > self.ts:
-            self._state = self._model.step(self._state, self.ts, (ts - self.ts) / 1e6).state
-            self.ts = ts
+            step = self._model.step(self._state, self.ts, (ts - self.ts) / 1e6)
+            self._state, self.ts = step.state, ts
+            if tell:
+                self._papers += step.events
 
     def advance(self, ts: int, measured: Mapping[int, float] | None = None) -> Tick:
         """Run to `ts`, which is later than now, and report.
@@ -62,7 +68,8 @@ class Simulation:
         value, quality = self._sensors.measure(step.truth[self._columns], ts)
         for column, real in (measured or {}).items():
             value[column], quality[column] = real, BAD if real != real else GOOD
-        return Tick(ts, *self._reporter.report(ts, value, quality), step.events)
+        events, self._papers = (*self._papers, *step.events), []
+        return Tick(ts, *self._reporter.report(ts, value, quality), events)
 
     def dump(self) -> dict[str, Any]:
         """Write where the plant is and what was reported, as JSON-able values."""

@@ -10,14 +10,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from hefa_contract.event import AnyEvent
 from hefa_contract.plant import Plant, Tag
 from hefa_edge.checkpoint import Checkpoint
-from hefa_edge.config import Profile, Settings
+from hefa_edge.config import ConfigError, Profile, Settings, read_seeds
 from hefa_edge.gateway import close_gateways, open_gateways
+from hefa_edge.plant import PlantModel, behaviour
+from hefa_edge.plant.flowsheet import DynamicPlant
 from hefa_edge.plant.steady import SteadyPlant
 from hefa_edge.simulation import OWN_TEMPLATE, Simulation
 
@@ -38,8 +41,19 @@ def tags_of(plant: Plant, profile: Profile) -> list[Tag]:
 
 
 def simulate(plant: Plant, settings: Settings, tags: Sequence[Tag], ts: int) -> Simulation:
-    """Begin a simulation of `tags` at `ts` (µs)."""
-    return Simulation(SteadyPlant(plant, settings.seed), tags, settings.seed, ts)
+    """Begin a simulation of `tags` at `ts` (µs). Raises ConfigError when the model wants what the seeds have not."""
+    return Simulation(model_of(plant, settings), tags, settings.seed, ts)
+
+
+def model_of(plant: Plant, settings: Settings) -> PlantModel[Any]:
+    """Build the plant that the settings choose. Raises ConfigError."""
+    texts = read_seeds(settings.seeds)
+    if settings.model == "steady" or (settings.model is None and behaviour.FILE not in texts):
+        return SteadyPlant(plant, settings.seed)
+    try:
+        return DynamicPlant(plant, behaviour.read(texts), settings.seed)
+    except behaviour.BehaviourError as error:
+        raise ConfigError(f"{error}; or choose --model steady") from None
 
 
 def edges_of(tags: Sequence[Tag]) -> list[str]:
@@ -81,7 +95,8 @@ class Site:
             logger.info("plant runs on from the checkpoint, gap_s=%.0f", (now - self._simulation.ts) / 1e6)
         # Never again a time that was recorded, by a process killed after its last checkpoint or by a clock set back.
         recorded = [gateway.outbox.mark() for gateway in self._gateways.values()]
-        self._simulation.skip(max([now, *(mark[1] for mark in recorded if mark is not None)]))
+        self._simulation.skip(max([0, *(mark[1] for mark in recorded if mark is not None)]))
+        self._simulation.skip(self._now(), tell=True)  # later than `now`: building a plant takes a moment
         self._waiting = False
         self._saved = self._simulation.ts // CHECKPOINT
 
@@ -98,7 +113,7 @@ class Site:
                 self._check()
                 now = self._now()
                 if now - self._simulation.ts > LAG:
-                    self._simulation.skip(now)
+                    self._simulation.skip(now, tell=True)
                 while self._simulation.ts + TICK <= now and not self.stop.is_set():
                     self._tick((self._simulation.ts // TICK + 1) * TICK)
                 ahead = (self._simulation.ts + TICK) / 1e6 - self._clock()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hefa_contract.envelope import Envelope, Events
+from hefa_contract.event import Shift
 from hefa_edge.backfill import Backfill
 from hefa_edge.checkpoint import Checkpoint
 from hefa_edge.config import Settings
@@ -52,7 +53,8 @@ def collected(heard: list) -> dict[tuple[str, int], float | None]:
 
 def shifts(heard: list) -> list[int]:
     messages = [one.message for one in {one.correlation: one for one in heard}.values()]
-    return sorted(event.ts for message in messages if isinstance(message, Events) for event in message.events)
+    events = (event for message in messages if isinstance(message, Events) for event in message.events)
+    return sorted(event.ts for event in events if isinstance(event, Shift))
 
 
 def test_history_is_complete_and_progress_is_told(edge, platform) -> None:

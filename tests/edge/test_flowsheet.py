@@ -1,12 +1,12 @@
 """The whole plant: what must hold at any step, under any disturbance, and where it runs by design."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from time import process_time
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -233,7 +233,7 @@ def test_a_plant_goes_on_from_its_dump_as_if_nothing_had_been(into: float) -> No
     state = model.step(model.initial(START), START, into).state
     ts = START + round(into * 1e6)
     again = DynamicPlant(plant_model(), behaviour.read(TEXTS), 1)
-    restored = again.restore(json.loads(json.dumps(model.dump(state))), ts)
+    restored = again.restore(msgspec.json.decode(msgspec.json.encode(model.dump(state))), ts)
     for seconds in (1.0, 45.0, 3600.0):
         one, two = model.step(state, ts, seconds), again.step(restored, ts, seconds)
         assert (one.truth == two.truth).all()

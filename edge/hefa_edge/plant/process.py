@@ -136,7 +136,7 @@ class Process:
         """Write the state as JSON-able values by name."""
         return {
             "vessels": {name: self.held[i].tolist() for name, i in layout.vessels.items()},
-            "numbers": {name: self.number[i] for name, i in layout.numbers.items()},
+            "numbers": {name: float(self.number[i]) for name, i in layout.numbers.items()},
             "in": {name: self.came_in[i].tolist() for name, i in layout.inlets.items()},
             "out": {name: self.went_out[i].tolist() for name, i in layout.outlets.items()},
             "arrays": {name: values.tolist() for name, values in self.arrays.items()},
