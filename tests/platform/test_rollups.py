@@ -182,6 +182,8 @@ def test_readings_on_the_border_belong_to_the_later_minute(plant: Plant) -> None
         (1, 120, 60),
         (1, 180, 60),
     ]
+    # What held until the border is not of the minute that begins there.
+    assert [(rows[k].min, rows[k].max) for k in range(3)] == [(1, 1), (2, 2), (3, 3)]
 
 
 # --- counters --------------------------------------------------------------------------------------------------------

@@ -101,9 +101,9 @@ LANGUAGE sql STABLE AS $$
            next_bucket IS NULL OR next_bucket > bucket AS is_last,
            CASE WHEN usable IS NOT NULL
                 THEN date_part('epoch', least(until, bucket + interval '1 minute') - ts) ELSE 0 END AS own_s,
-           CASE WHEN prev_ts < bucket AND prev_ts + hold > bucket THEN prev_usable END AS held,
-           CASE WHEN prev_ts < bucket AND prev_ts + hold > bucket THEN prev_quality END AS held_quality,
-           CASE WHEN prev_ts < bucket AND prev_ts + hold > bucket AND prev_usable IS NOT NULL
+           CASE WHEN prev_ts < bucket AND prev_ts + hold > bucket AND ts > bucket THEN prev_usable END AS held,
+           CASE WHEN prev_ts < bucket AND prev_ts + hold > bucket AND ts > bucket THEN prev_quality END AS held_quality,
+           CASE WHEN prev_ts < bucket AND prev_ts + hold > bucket AND ts > bucket AND prev_usable IS NOT NULL
                 THEN date_part('epoch', least(ts, prev_ts + hold) - bucket) ELSE 0 END AS held_s
       FROM line WHERE ts >= lo
   ), minute AS (
