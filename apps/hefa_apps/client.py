@@ -22,7 +22,7 @@ T = TypeVar("T")
 Params = Mapping[str, str | int | Sequence[str] | None]
 
 CATALOGUE_TTL = 20.0
-PAGE = 1000  # items per request when a whole list is wanted
+PAGE = 2000  # items per request when a whole list is wanted: the most that the platform gives
 _PAUSES = (0.15, 0.6)  # seconds before the second and third try of a read
 
 

@@ -189,3 +189,10 @@ def empty_portal(postgres: str, migrated: str | None, role_passwords: dict[str, 
     """A plant model and not one reading."""
     with portal_on(postgres, migrated, role_passwords, plant) as running:
         yield running
+
+
+@pytest.fixture
+def bare_portal(postgres: str, migrated: str | None, role_passwords: dict[str, str]) -> Iterator[Portal]:
+    """A schema and nothing in it: what a portal sees that is quicker than the rest of the stack."""
+    with portal_on(postgres, migrated, role_passwords, None) as running:
+        yield running

@@ -280,6 +280,18 @@ def test_times_are_those_of_the_site(portal, signed_in) -> None:
     assert answer["from"].endswith("T08:00:00+08:00")
 
 
+def test_a_starting_platform_is_a_designed_state(bare_portal) -> None:
+    """The database is there, the plant model is not: the platform says that it is not ready."""
+    with browser(bare_portal) as client:
+        sign_in(client, bare_portal.key)
+        for page in ("/live", "/energy", "/material"):
+            answer = client.get(page)
+            assert answer.status_code == 200
+            assert "the platform is starting" in answer.text
+            assert "data-again" in answer.text
+        assert client.get("/api/energy/use").status_code == 422
+
+
 def test_no_readings_yet_is_a_designed_state(empty_portal) -> None:
     with browser(empty_portal) as client:
         sign_in(client, empty_portal.key)

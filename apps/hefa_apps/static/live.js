@@ -75,6 +75,14 @@ function grow() {
   }
 }
 
+// A stream that is refused: by a session that has ended, which the page itself answers with the sign-in, or by a
+// platform that is away.
+async function again(query) {
+  const answer = await fetch("/api/live/search?q=").catch(() => null);
+  if (answer?.status === 401) location.reload();
+  else open(query);
+}
+
 export function open(query) {
   const line = document.getElementById("link");
   const source = new EventSource(`/api/live/stream?${query}`);
@@ -96,7 +104,7 @@ export function open(query) {
       line.textContent = word("lost");
       line.hidden = false;
     }, 3000);
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => (source.close(), open(query)), 5000);
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => again(query), 5000); // refused, not only broken
   });
   addEventListener("pagehide", () => source.close());
   addEventListener("pageshow", (event) => event.persisted && open(query));
