@@ -272,6 +272,16 @@ def test_the_portal_describes_its_json(portal) -> None:
         assert any(path.startswith(f"/api/{app.name}/") for path in paths)
 
 
+def test_a_period_is_compared_only_with_one_that_was_watched(portal) -> None:
+    """The hour before the last one is known; of the day before yesterday next to nothing is."""
+    with portal.client() as client:
+        hour = client.get("/api/energy/use?period=hour").json()["subjects"][0]
+        day = client.get("/api/energy/use?period=24h").json()["subjects"][0]
+    assert hour["change"] == pytest.approx(0, abs=0.05)
+    assert day["before"] is not None
+    assert day["change"] is None
+
+
 def test_times_are_those_of_the_site(portal, signed_in) -> None:
     assert "Asia/Shanghai" in signed_in.get("/energy").text
     with portal.client() as client:

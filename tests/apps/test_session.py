@@ -2,9 +2,12 @@ import base64
 import secrets
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
 
+from hefa_apps.client import Denied
 from hefa_apps.config import Settings
-from hefa_apps.session import Sessions, plausible
+from hefa_apps.session import COOKIE, Sessions, key_of, plausible
 
 KEY = base64.urlsafe_b64encode(secrets.token_bytes(32))
 
@@ -71,3 +74,53 @@ def test_the_sealing_key_comes_from_the_setting_before_the_file(tmp_path, monkey
     monkeypatch.setenv("HEFA_SESSION_KEY", "from the environment")
     assert Settings().sealing_key()[0] != kept
     Sessions(Settings().sealing_key()[0], hours=1)
+
+
+def request(method: str, **headers: str) -> tuple[Request, Sessions]:
+    app = Starlette()
+    app.state.sessions = Sessions(KEY, hours=1)
+    raw = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": method, "path": "/api/x", "query_string": b"", "headers": raw, "app": app}
+    return Request(scope), app.state.sessions
+
+
+def test_a_bearer_key_needs_no_proof_and_wins_over_the_cookie() -> None:
+    _, sessions = request("GET")
+    cookie = f"{COOKIE}={sessions.seal('hefa_cookie_key')}"
+    asked, _ = request("POST", authorization="Bearer hefa_bearer_key", cookie=cookie)
+    assert key_of(asked) == "hefa_bearer_key"
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic aGVmYTpoZWZh", "Bearer a b c d e f g"])
+def test_what_is_no_bearer_key_is_nobody(header: str) -> None:
+    asked, _ = request("GET", authorization=header)
+    with pytest.raises(Denied) as denied:
+        key_of(asked)
+    assert denied.value.status == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "site", "proof", "may"),
+    [
+        ("GET", "cross-site", False, True),
+        ("POST", "same-origin", True, True),
+        ("POST", "same-origin", False, False),
+        ("POST", "cross-site", True, False),
+        ("DELETE", "same-origin", False, False),
+    ],
+)
+def test_a_write_by_cookie_proves_where_it_comes_from(method: str, site: str, proof: bool, may: bool) -> None:
+    _, sessions = request("GET")
+    cookie = sessions.seal("hefa_cookie_key")
+    opened = sessions.open(cookie)
+    assert opened
+    headers = {"cookie": f"{COOKIE}={cookie}", "sec_fetch_site": site}
+    if proof:
+        headers["x_csrf_token"] = sessions.csrf(opened.nonce)
+    asked, _ = request(method, **headers)
+    if may:
+        assert key_of(asked) == "hefa_cookie_key"
+    else:
+        with pytest.raises(Denied) as denied:
+            key_of(asked)
+        assert denied.value.status == 403
