@@ -31,7 +31,7 @@ from hefa_edge.plant.nature import Fluctuations, swing, waves
 from hefa_edge.plant.precipitation import Line, Press
 from hefa_edge.plant.process import Layout, Process
 from hefa_edge.plant.steady import ORIGIN
-from hefa_edge.plant.substances import BICARBONATE, LA, RE, SODA_CE, SODA_LA, SPECIES, Floats, oxide_kg
+from hefa_edge.plant.substances import ATOMIC, BICARBONATE, LA, RE, SODA_CE, SODA_LA, SPECIES, WATER, Floats, oxide_kg
 from hefa_edge.plant.tanks import Tanks
 from hefa_edge.plant.utilities import Demand, Utilities
 
@@ -205,11 +205,12 @@ class DynamicPlant:
         return Books(*(a + share * (b - a) for a, b in zip(*state.books, strict=True)))
 
     def ledger(self, state: DynamicState, ts: int) -> dict[str, dict[str, dict[str, float]]]:
-        """The books at `ts` by name of stream and species: kmol, t of water, m3."""
+        """The books at `ts` by name of stream, kg of each element and of water, since the beginning."""
         came_in, went_out, held = self.books(state, ts)
 
         def named(amounts: Floats) -> dict[str, float]:
-            return dict(zip(SPECIES, amounts.tolist(), strict=True))
+            elements = zip(SPECIES, (ATOMIC * amounts[: len(ATOMIC)]).tolist(), strict=False)
+            return {**dict(elements), "water": 1000 * float(amounts[WATER])}
 
         return {
             "in": {name: named(came_in[i]) for name, i in self.layout.inlets.items()},
