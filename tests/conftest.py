@@ -154,7 +154,7 @@ def migrated(postgres: str, role_passwords: dict[str, str]) -> Iterator[str | No
     TimescaleDB's background workers hold sessions on every database, so that no template is ever free there.
     """
     with psycopg.connect(postgres, autocommit=True) as admin:
-        if admin.execute("SELECT FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone():
+        if admin.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone():
             yield None
             return
         name = f"hefa_template_{token.token_hex(4)}"
