@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isclose
@@ -277,14 +279,23 @@ def test_only_one_works_at_a_time(plant: Plant, database: Any) -> None:
         assert not rollups.claim(other)
 
 
-def test_moving_the_watermark_waits_for_whoever_has_read_it(plant: Plant, database: Any) -> None:
-    with psycopg.connect(database.ingest) as ingest, psycopg.connect(database.jobs, autocommit=True) as jobs:
-        ingest.execute("SELECT watermark FROM rollup_state FOR SHARE")
-        jobs.execute("SET lock_timeout = '100ms'")
+def test_moving_the_watermark_waits_for_whoever_has_read_it(plant: Plant) -> None:
+    """Else a reading that is just being stored would be in a minute already written, and noted nowhere."""
+    plant.jobs.execute("SET lock_timeout = '200ms'")
+    with plant.admin.transaction():
+        plant.admin.execute("LOCK TABLE latest IN EXCLUSIVE MODE")  # where intake comes last: it waits, not committed
+        storing = threading.Thread(target=plant.arrive, args=([(GAUGE, 30, 1.0, 192)],))
+        storing.start()
+        until = time.monotonic() + 10
+        while not plant.admin.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
+            assert time.monotonic() < until, "intake waits for the lock"
+            time.sleep(0.02)
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            rollups.advance(jobs, T0 + timedelta(minutes=5))
-        ingest.rollback()
-        assert rollups.advance(jobs, T0 + timedelta(minutes=5)) == T0 + timedelta(minutes=5)
+            plant.advance(5)
+    storing.join(10)
+    plant.advance(5)
+    plant.work()
+    assert plant.kept(GAUGE)[0].n == 1
 
 
 # --- any order -------------------------------------------------------------------------------------------------------
