@@ -11,12 +11,13 @@ Safe to be used by several threads. Every change is one durable transaction (WAL
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -40,10 +41,14 @@ _OVERHEAD = 200  # bytes of a row besides its payload: what an outbox of tiny me
 _STEP = 20  # rows deleted in one go: a thousand at once would hold up the next commit by 100 ms
 _SHARE = 20  # a full outbox gives up a twentieth at once …
 _RUN = 200  # … and not more messages than this, so that the commit stays short
+_RELIEF_STEPS = 10
+_RELIEF_S = 0.5  # between two looks whether a full disk has room again
+_WAL_PAGES = 256  # after which SQLite moves its log into the file; the log is reused, and on a full disk all there is
+_RESERVE = 2 << 20  # bytes set aside on the disk: given back when it is full, so that the log fits into the file
 
 
 class OutboxFull(Exception):
-    """There is no room and the policy is to block: nothing was written."""
+    """There is no room, and the policy is to block or the disk itself is full: nothing was written."""
 
 
 class Item(NamedTuple):
@@ -81,12 +86,15 @@ class Outbox:
         self._max_bytes, self._policy, self._grace_us, self._clock = max_bytes, policy, round(grace_s * 1e6), clock
         self._lock = threading.RLock()
         self._depth = Depth(0, 0, 0)
-        self._next_seq = self._lost = self._retired = self._bytes = 0
+        self._next_seq = self._lost = self._unwritten = self._retired = self._bytes = 0
+        self._reserve, self._disk_full = path.with_name(path.name + ".reserve"), False
+        self._next_relief = 0.0
         self._epoch = ""
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             self._db.executescript(_SCHEMA)
             self._db.executemany(
                 "INSERT OR IGNORE INTO meta VALUES (?, ?)",
@@ -96,6 +104,7 @@ class Outbox:
         except BaseException:
             self._db.close()
             raise
+        self._set_aside()
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
@@ -123,19 +132,20 @@ class Outbox:
         `mark` is stored in the same transaction (see `mark`). Returns the numbers.
 
         Raises:
-            OutboxFull: no room, and the policy is to block. Nothing was written.
+            OutboxFull: no room, and the policy is to block or the disk is full. Nothing was written.
         """
         with self._lock:
+            if self._disk_full:
+                self._relieve()
+            if self._disk_full:
+                raise OutboxFull("the disk is full")
             if self._policy == "block" and self._bytes >= self._max_bytes:
                 with self._transaction():
                     self._yield_grace()
                 if self._bytes >= self._max_bytes:
                     raise OutboxFull(f"{self._depth.messages} messages, {self._bytes} bytes are waiting")
             with self._transaction():
-                if self._lost:
-                    self._tell(self._lost, "outbox_full")
-                    self._lost = 0
-                    self._set("lost", "0")
+                self._tell_lost()
                 first = self._next_seq
                 seqs = [self._put(message) for message in messages]
                 if self._bytes > self._max_bytes:
@@ -145,14 +155,24 @@ class Outbox:
                 if mark is not None:
                     self._set("mark", f"{mark[0]} {mark[1]}")
                 reach("outbox.appending")
+            self._unwritten = 0
             reach("outbox.appended")
             return seqs
 
     def skip(self, readings: int) -> None:
-        """Note that `readings` could not be kept. The next append tells the gap."""
-        with self._lock, self._transaction():
-            self._lost += readings
-            self._set("lost", str(self._lost))
+        """Note that `readings` could not be kept. The next append or purge tells the gap.
+
+        While the disk is full the note is in memory only.
+        """
+        with self._lock:
+            self._unwritten += readings
+            if self._disk_full:
+                return
+            with suppress(OutboxFull):
+                with self._transaction():
+                    self._lost += self._unwritten
+                    self._set("lost", str(self._lost))
+                self._unwritten = 0
 
     def mark(self) -> tuple[int, int] | None:
         """The span of time (µs, from exclusive, to inclusive) whose readings were appended with it."""
@@ -190,9 +210,18 @@ class Outbox:
             return known
 
     def purge(self) -> int:
-        """Delete a few messages whose grace is over; returns how many. Call it now and then."""
+        """Delete a few messages whose grace is over; returns how many. Call it now and then.
+
+        Also tells, as soon as there is room, what could not be kept.
+        """
         before = round(self._clock() * 1e6) - self._grace_us
         with self._lock:
+            if self._disk_full:
+                return self._relieve()
+            if self._lost + self._unwritten and self._bytes < self._max_bytes:
+                with self._transaction():
+                    self._tell_lost()
+                self._unwritten = 0
             if self._retired == 0:
                 return 0
             with self._transaction():
@@ -266,7 +295,7 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Commit all or nothing, of the file and of the counters in memory alike."""
+        """Commit all or nothing, of the file and of the counters in memory alike. OutboxFull: the disk is full."""
         self._db.execute("BEGIN IMMEDIATE")
         first = self._next_seq
         try:
@@ -274,11 +303,58 @@ class Outbox:
             if self._next_seq != first:
                 self._set("next_seq", str(self._next_seq))
             self._db.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             self._load()
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                self._disk_full, self._next_relief = True, 0.0
+                self._reserve.unlink(missing_ok=True)
+                self._checkpoint()  # at once: the room is ours before somebody else has it
+                raise OutboxFull("the disk is full") from error
             raise
+
+    def _set_aside(self) -> bool:
+        """Have the reserve on the disk; False where there is no room for it."""
+        with suppress(OSError):
+            if not self._reserve.exists():
+                self._reserve.write_bytes(bytes(_RESERVE))
+            return True
+        self._reserve.unlink(missing_ok=True)
+        return False
+
+    def _relieve(self) -> int:
+        """On a full disk grace gives way. Ends the state when the disk has room again, or the file within itself.
+
+        Returns how many messages went.
+        """
+        if time.monotonic() < self._next_relief:
+            return 0
+        self._next_relief = time.monotonic() + _RELIEF_S
+        gone = 0
+        with suppress(OutboxFull):
+            for _ in range(_RELIEF_STEPS):
+                with self._transaction():
+                    step = self._forget(None)
+                gone += step
+                if not step:
+                    break
+        self._checkpoint()
+        within = self._pragma("freelist_count") * self._pragma("page_size")
+        room = os.statvfs(self._reserve.parent)
+        if room.f_bavail * room.f_frsize >= 3 * _RESERVE:
+            self._disk_full = not self._set_aside()
+        elif within >= 2 * _RESERVE:
+            self._disk_full = False
+        return gone
+
+    def _checkpoint(self) -> None:
+        """Move the log into the file, as far as there is room."""
+        with suppress(sqlite3.OperationalError):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def _pragma(self, name: Literal["freelist_count", "page_size"]) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
     def _load(self) -> None:
         """Read the counters that are kept in memory."""
@@ -334,6 +410,13 @@ class Outbox:
         missing = self._next_seq
         self._next_seq += 1
         self._put(self._gap(missing, missing, readings, reason))
+
+    def _tell_lost(self) -> None:
+        """Tell what `skip` has noted, if anything."""
+        if self._lost + self._unwritten:
+            self._tell(self._lost + self._unwritten, "outbox_full")
+            self._lost = 0
+            self._set("lost", "0")
 
     def _forget(self, before: int | None) -> int:
         """Delete the oldest retired messages, a few, only those retired before a time if one is given."""

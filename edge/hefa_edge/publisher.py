@@ -21,7 +21,7 @@ from hefa_contract.envelope import parse_correlation
 from hefa_contract.receipt import Ack
 from hefa_contract.rejection import Code
 from hefa_edge.failpoint import reach
-from hefa_edge.outbox import Item, Outbox
+from hefa_edge.outbox import Item, Outbox, OutboxFull
 from hefa_edge.session import SILENCE_S, Session, parse_url
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,15 @@ class Publisher:
                     session.serve(self._patience())
                     self._drain_wakes()
                     if session.connected:
-                        self._pump(session)
+                        try:
+                            self._pump(session)
+                        except OutboxFull as full:
+                            # An answer that could not be noted comes again: what it speaks of is sent again.
+                            self._say("outbox", f"cannot note what was acknowledged: {full}", logging.ERROR)
+                            self._outbox.purge()
+                            self._stop.wait(BUSY_S)
+                        else:
+                            self._say("outbox", "", logging.DEBUG)
                 session.close()
                 self._land(session)
                 lasted = session.connected and session.age_s > STABLE_S

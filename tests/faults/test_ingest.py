@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 POINTS = ["ingest.received", "intake.copying", "intake.committing", "ingest.committed", "ingest.answered"]
@@ -19,4 +21,195 @@ def test_a_worker_killed_at_its_worst_moments(stage, point: str) -> None:
     scene.flows()
     scene.run(1.0)
     scene.drain()
+    scene.judge()
+
+
+@pytest.mark.fault("7", "one of 3 workers killed, for good")
+def test_a_worker_that_never_comes_back(stage) -> None:
+    scene = stage()
+    workers = [scene.start_worker(f"w{n}") for n in (1, 2, 3)]
+    scene.start_edge(rate=9000)
+    scene.flows()
+    scene.run(1)
+    with scene.frozen(workers[0]):  # what the broker gives it piles up in its window
+        scene.run(2)
+        scene.kill(workers[0])
+    scene.drain(60)
+    scene.judge()
+
+
+@pytest.mark.fault("8", "workers restarted one by one")
+def test_a_rolling_restart(stage) -> None:
+    scene = stage()
+    names = ["w1", "w2", "w3"]
+    for name in names:
+        scene.start_worker(name)
+    scene.start_edge()
+    scene.flows()
+    for name in names * 2:
+        scene.workers[name].stop()
+        assert scene.workers[name].returncode == 0, scene.workers[name].tail()
+        scene.start_worker(name)
+        scene.run(0.7)
+    scene.drain()
+    scene.judge()
+
+
+@pytest.mark.fault("23", "worker frozen")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_stands_still(stage, workers: int, long: bool) -> None:
+    scene = stage(f"one of {workers}")
+    running = [scene.start_worker(f"w{n}") for n in range(workers)]
+    scene.start_edge(rate=6000)
+    scene.flows()
+    with scene.frozen(running[0]):
+        scene.run(60 if long else 6)
+    scene.flows()
+    scene.drain()
+    scene.judge()
+
+
+@pytest.mark.fault("19", "everything ten times, in any order")
+def test_a_replay_of_all_that_was_sent(stage) -> None:
+    scene = stage()
+    scene.start_worker("w1")
+    scene.start_worker("w2")
+    scene.start_edge()
+    scene.flows()
+    scene.run(2)
+    scene.drain()
+    before = scene.count()
+    for edge in ("gw-a1", "gw-a2"):
+        messages = scene.sent(edge) * 10
+        scene.chance.shuffle(messages)
+        with scene.stranger(edge) as peer:
+            for epoch, seq, payload in messages:
+                peer.publish(payload, epoch, seq)
+            peer.answered(len({(epoch, seq) for epoch, seq, _ in messages}))
+    assert scene.count() == before
+    scene.judge()
+
+
+@pytest.mark.fault("20", "same time, other value")
+def test_conflicts_are_kept_and_counted(stage) -> None:
+    scene = stage()
+    scene.start_worker()
+    scene.start_edge(edges=["gw-a1"])
+    scene.flows()
+    tag, second = (
+        scene.query("SELECT name FROM tag JOIN edge USING (edge_id) WHERE edge.name = 'gw-a3' LIMIT 1")[0][0],
+        10**6,
+    )
+    now = time.time_ns() // 1000
+    with scene.stranger("gw-a3") as peer:
+        # A thousand readings in one millisecond, then the same times again: half with the same value, half with another.
+        peer.send("e", 1, tag, [(now + k, float(k)) for k in range(1000)])
+        peer.send("e", 2, tag, [(now + k, float(k) if k % 2 else -1.0) for k in range(1000)])
+        # In one message, and against a message of the same group.
+        peer.send("e", 3, tag, [(now + second, 1.0), (now + second, 1.0), (now + second, 2.0)])
+        peer.answered(3)
+    scene.also("gw-a3", tag, [now + k for k in range(1000)] + [now + second], [float(k) for k in range(1000)] + [1.0])
+    scene.drain()
+    found = scene.judge()
+    assert found.conflicts == 501
+    accounts = scene.query(
+        "SELECT sum(received), sum(stored), sum(duplicate), sum(conflict) FROM intake_counter"
+        " JOIN edge USING (edge_id) WHERE name = 'gw-a3'"
+    )
+    assert accounts == [(2003, 1001, 501, 501)]
+
+
+@pytest.mark.fault("17", "gateways that send rubbish")
+def test_rubbish_is_named_and_hurts_nobody(stage, long: bool) -> None:
+    scene = stage()
+    worker = scene.start_worker()
+    scene.start_edge()
+    scene.flows()
+    good = scene.sent("gw-a1")[0][2]
+    rubbish: dict[bytes, str] = {
+        b"": "JSON_SYNTAX",
+        b"\x00\xff\xfe": "PAYLOAD_NOT_UTF8",
+        b"{": "JSON_SYNTAX",
+        good[:-1]: "JSON_SYNTAX",
+        b"[" * 10_000: "JSON_DEPTH",
+        b'{"v":1,"v":1}': "JSON_DUPLICATE_KEY",
+        b'{"v":1,"x":NaN}': "JSON_SYNTAX",
+        b'{"v":1}': "SCHEMA",
+        b"null": "SCHEMA",
+        b'{"v":1,"a":"\xed\xa0\x80"}': "PAYLOAD_NOT_UTF8",
+        b"{" + b" " * 250_000 + b"}": "PAYLOAD_TOO_LARGE",
+    }
+    with scene.stranger("gw-guest") as peer:
+        for n, payload in enumerate(rubbish):
+            peer.publish(payload, "rubbish", n)
+        peer.answered(len(rubbish))
+        told = {int(err["correlation"].split(":")[1]): err["code"] for err in peer.errors}
+        assert told == dict(enumerate(rubbish.values()))
+        for n in range(2000 if long else 200):
+            mutant = bytearray(good)
+            for _ in range(scene.chance.randint(1, 4)):
+                mutant[scene.chance.randrange(len(mutant))] = scene.chance.randrange(256)
+            peer.publish(bytes(mutant), "mutant", n)
+        peer.answered(len(rubbish) + (2000 if long else 200))
+    assert worker.running
+    scene.forget_edge("gw-guest")
+    scene.drain()
+    scene.judge()
+
+
+@pytest.mark.fault("all", "random kills under load")
+def test_anything_at_any_time(stage, server, long: bool) -> None:
+    """What a bad night does: every few seconds something else dies, freezes or is cut."""
+    scene = stage(f"{'20 minutes' if long else '30 seconds'}, 3 workers")
+    mqtt, db = scene.proxy(scene.broker.port), scene.proxy(scene.port, postgres=True)
+    names = ["w1", "w2", "w3"]
+    for name in names:
+        scene.start_worker(name, db=db, mqtt=mqtt)
+    scene.start_maintain()
+    for edges in (["gw-a1", "gw-a2"], ["gw-a3", "gw-a4"]):
+        scene.start_edge(edges[0], edges, mqtt=mqtt, rate=1500)
+    scene.flows()
+    end = time.monotonic() + (1200 if long else 30)
+
+    def worker() -> None:
+        name = scene.chance.choice(names)
+        scene.kill(scene.workers[name])
+        scene.run(scene.chance.uniform(0, 1))
+        scene.start_worker(name, db=db, mqtt=mqtt)
+
+    def edge() -> None:
+        name = scene.chance.choice(list(scene.edges))
+        scene.kill(scene.edges[name])
+        scene.start_edge(name, [name, f"gw-a{int(name[-1]) + 1}"], mqtt=mqtt, rate=1500)
+
+    def broker() -> None:
+        scene.kill(scene.broker)
+        scene.run(scene.chance.uniform(0, 1))
+        scene.broker.start()
+
+    def database() -> None:
+        if server is not None:
+            scene.kill(server)
+            scene.run(scene.chance.uniform(0, 1))
+            server.start()
+
+    def frozen() -> None:
+        with scene.frozen(scene.workers[scene.chance.choice(names)]):
+            scene.run(scene.chance.uniform(0.2, 2))
+
+    def network() -> None:
+        link = scene.chance.choice([mqtt, db])
+        scene.chance.choice([link.cut, link.blackhole, lambda: link.delay(0.2), lambda: link.reset_at_random(0.02)])()
+        scene.run(scene.chance.uniform(0.2, 2))
+        link.heal()
+
+    def commit() -> None:
+        db.cut_at_commit(scene.chance.choice(["reply", "request"]), scene.chance.randint(1, 3))
+
+    while time.monotonic() < end:
+        scene.chance.choice([worker, worker, edge, broker, database, frozen, network, commit])()
+        scene.run(scene.chance.uniform(0.2, 2))
+    mqtt.heal()
+    db.heal()
+    scene.drain(180)
     scene.judge()

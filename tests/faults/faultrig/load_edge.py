@@ -55,7 +55,7 @@ class Source:
 def main(config: dict[str, Any]) -> None:
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     folder = Path(config["folder"])
-    settings = Settings(data_dir=folder, secrets_dir=Path(config["secrets"]), **config["settings"])
+    settings = Settings(data_dir=Path(config["data"]), secrets_dir=Path(config["secrets"]), **config["settings"])
     plant = load(read_seeds(settings.seeds))
     stop, quiet = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -82,7 +82,7 @@ def main(config: dict[str, Any]) -> None:
         while not stop.wait(config["every_s"]):
             if any(gateway.publisher.failure for gateway in gateways.values()):
                 raise SystemExit("a publisher failed")
-            if quiet.is_set():
+            if quiet.is_set() or not config["rate"]:
                 (folder / "quiet").touch()  # nothing more is recorded: who waits for empty outboxes may begin to
                 continue
             now = round(clock() * 1e6)

@@ -8,6 +8,7 @@ that a torn record is always the last one; every record carries a CRC.
 from __future__ import annotations
 
 import os
+import sqlite3
 import struct
 import zlib
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from hefa_contract.envelope import Envelope, decode
 
 _HEAD = struct.Struct("<4sBIQI")  # magic, kind, readings, batch, CRC of the columns
 _MAGIC = b"HFOR"
@@ -99,3 +102,19 @@ def read(paths: Sequence[Path]) -> Recorded:
             perhaps.append(open_batch[1])
     empty = np.empty(0, _ROW)
     return Recorded(names, np.concatenate([empty, *kept]), np.concatenate([empty, *perhaps]), skipped)
+
+
+def of_outbox(path: Path) -> Recorded:
+    """What an outbox holds, acknowledged or not: the record of a gateway that has no oracle."""
+    names: dict[str, int] = {}
+    parts = [np.empty(0, _ROW)]
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as box:
+        for (payload,) in box.execute("SELECT payload FROM message WHERE kind = 'data' ORDER BY seq"):
+            message = decode(payload).message
+            assert isinstance(message, Envelope)
+            index = [names.setdefault(message.tags[k], len(names)) for k in message.tag]
+            ts = np.array(message.dt, np.int64) + message.base
+            value = [np.nan if v is None else v for v in message.value]
+            parts.append(rows(index, ts, value, message.quality or [192] * len(index)))
+    kept = np.concatenate(parts)
+    return Recorded(list(names), kept, kept[:0], 0)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -23,6 +25,7 @@ import psutil
 import psycopg
 from faultrig import oracle, verdict
 from faultrig.proxy import Proxy
+from faultrig.stranger import Stranger
 
 from hefa_demo.broker import Broker
 from hefa_demo.process import Child, Server, wait_until
@@ -72,10 +75,12 @@ class Scene:
         self.workers: dict[str, Child] = {}
         self.edges: dict[str, Child] = {}
         self._edge_names: dict[str, list[str]] = {}
+        self._data: dict[str, Path] = {}
         self._others: list[Child] = []
+        self._recorded: dict[str, oracle.Recorded] = {}
+        self._ignored: list[str] = []
         self._proxies: list[Proxy] = []
         self._secrets = secrets
-        self._ended_on_purpose: set[int] = set()
         self._watching = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
@@ -142,11 +147,11 @@ class Scene:
         every_s: float = 0.1,
         fail: str = "",
         mqtt: Proxy | None = None,
-        folder: Path | None = None,
+        data: Path | None = None,
         **settings: object,
     ) -> Child:
-        """A process of gateways; the same name again goes on with the same outboxes. Returns at once."""
-        folder = folder or self.edge_folder(name)
+        """A process of gateways; the same name again goes on with the same outboxes, in `data` where given. At once."""
+        folder = self.edge_folder(name)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "quiet").unlink(missing_ok=True)
         secrets = self.folder / f"secrets-{name}"
@@ -157,6 +162,7 @@ class Scene:
         write_secrets(secrets, Places(mqtt_port=mqtt.port if mqtt else self.broker.port), edges)
         config = {
             "folder": str(folder),
+            "data": str(data or folder),
             "secrets": str(secrets),
             "edges": list(edges),
             "rate": rate,
@@ -174,13 +180,69 @@ class Scene:
         child.start()
         self.edges[name] = child
         self._edge_names[name] = list(edges)
+        if data is not None:
+            self._data[name] = data
         return child
+
+    def start_site(self) -> Child:
+        """The real thing, `hefa-edge run`, with its six gateways."""
+        child = Child(
+            "site",
+            [str(BIN / "hefa-edge"), "run", "--profile", "core"],
+            self.folder / "logs" / "site.log",
+            env=_environ(
+                HEFA_DATA_DIR=str(self.edge_folder("site")),
+                HEFA_MQTT_URL="",
+                HEFA_SECRETS_DIR=str(self._site_secrets()),
+                HEFA_RESEND_S="1",
+            ),
+        )
+        child.start()
+        self.edges["site"] = child
+        self._edge_names["site"] = []
+        return child
+
+    def finish_site(self) -> None:
+        """End the site and publish what is left in its outboxes, which then are the oracle."""
+        self.edges["site"].stop()
+        self.start_edge("site", EDGES, rate=0)
+        self.until(lambda: (self.edge_folder("site") / "quiet").exists(), "the outboxes are published")
+        self.drain()
+        for edge in EDGES:
+            self._recorded[edge] = oracle.of_outbox(self.outbox(edge, "site"))
+
+    def _site_secrets(self) -> Path:
+        folder = self.folder / "secrets-site"
+        folder.mkdir(exist_ok=True)
+        for edge in EDGES:
+            (folder / f"mqtt_password_{edge}").write_text(self.broker.users[edge])
+        write_secrets(folder, Places(mqtt_port=self.broker.port), EDGES)
+        return folder
+
+    def stranger(self, edge: str) -> Stranger:
+        """A gateway by hand."""
+        return Stranger(self.broker.url(edge), edge)
+
+    def also(self, edge: str, tag: str, ts: Sequence[int], value: Sequence[float]) -> None:
+        """Tell the judge of readings that no gateway process of ours recorded."""
+        rows = oracle.rows([0] * len(ts), ts, value, [192] * len(ts))
+        self._recorded[edge] = oracle.Recorded([tag], rows, rows[:0], 0)
+
+    def forget_edge(self, edge: str) -> None:
+        """Let the judge not ask where the readings of a gateway are from."""
+        self._ignored.append(edge)
 
     def edge_folder(self, name: str = "e1") -> Path:
         return self.folder / name
 
     def outbox(self, edge: str, name: str = "e1") -> Path:
-        return self.edge_folder(name) / "edge" / f"outbox-{edge}.sqlite"
+        return self._data.get(name, self.edge_folder(name)) / "edge" / f"outbox-{edge}.sqlite"
+
+    def sent(self, edge: str, name: str = "e1") -> list[tuple[str, int, bytes]]:
+        """Every message an outbox holds, acknowledged or not: epoch, seq, bytes."""
+        with sqlite3.connect(f"file:{self.outbox(edge, name)}?mode=ro", uri=True, timeout=10) as box:
+            epoch = box.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()[0]
+            return [(epoch, seq, payload) for seq, payload in box.execute("SELECT seq, payload FROM message")]
 
     # --- breaking ----------------------------------------------------------------------------------------------------
 
@@ -228,7 +290,18 @@ class Scene:
         return sum(verdict.pending(path) for path in self.outboxes())
 
     def outboxes(self) -> list[Path]:
-        return [path for name in self._edge_names for path in sorted(self.edge_folder(name).rglob("outbox-*.sqlite"))]
+        folders = [self._data.get(name, self.edge_folder(name)) for name in self._edge_names]
+        return [path for folder in folders for path in sorted(folder.rglob("outbox-*.sqlite"))]
+
+    @property
+    def port(self) -> int:
+        """Where the database listens."""
+        return urlsplit(self.dsns["admin"]).port or 5432
+
+    @staticmethod
+    def free(path: Path) -> int:
+        """Bytes free on a file system."""
+        return shutil.disk_usage(path).free
 
     def flows(self, timeout: float = 30.0) -> None:
         """Wait until readings are being stored."""
@@ -241,7 +314,14 @@ class Scene:
             raise AssertionError(f"it did not happen within {timeout:g} s that {what}; {self.pending()} wait\n{tails}")
 
     def run(self, seconds: float) -> None:
+        """Let things go on."""
         time.sleep(seconds)
+
+    def forget_database(self) -> None:
+        """Drop the database now."""
+        server, _, name = self.dsns["admin"].rpartition("/")
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -249,7 +329,8 @@ class Scene:
         """End the recording, and wait until everything is acknowledged; seconds since the call."""
         running = [name for name, child in self.edges.items() if child.running]
         for name in running:
-            os.kill(self.edges[name].pid, signal.SIGUSR1)
+            if not (self.edge_folder(name) / "quiet").exists():
+                os.kill(self.edges[name].pid, signal.SIGUSR1)
         began = time.monotonic()
         quiet = [self.edge_folder(name) / "quiet" for name in running]
         self.until(lambda: all(path.exists() for path in quiet), "the gateways end their recording", 30)
@@ -262,13 +343,14 @@ class Scene:
         alive = [child for child in [*self.workers.values(), *self.edges.values()] if not child.running]
         for child in [*self.edges.values(), *self.workers.values(), *self._others]:
             child.stop(8)
-        recorded: dict[str, oracle.Recorded] = {}
+        recorded = dict(self._recorded)
         outboxes: dict[str, list[Path]] = {}
         for name, edges in self._edge_names.items():
             for edge in edges:
-                recorded[edge] = oracle.read(sorted(self.edge_folder(name).glob(f"{edge}-*.oracle")))
+                if edge not in recorded:
+                    recorded[edge] = oracle.read(sorted(self.edge_folder(name).glob(f"{edge}-*.oracle")))
                 outboxes[edge] = [path for path in [self.outbox(edge, name)] if path.exists()]
-        found = verdict.judge(self.dsns["admin"], self.dsns["jobs"], recorded, outboxes)
+        found = verdict.judge(self.dsns["admin"], self.dsns["jobs"], recorded, outboxes, self._ignored)
         for child in alive:
             found.check(child.returncode in (-signal.SIGKILL, 0), f"{child.name} ended by itself\n{child.tail()}")
         self._logs(found)

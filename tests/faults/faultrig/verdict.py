@@ -45,9 +45,16 @@ class Verdict:
 
 
 def judge(
-    admin: str, jobs: str, recorded: Mapping[str, oracle.Recorded], outboxes: Mapping[str, Sequence[Path]]
+    admin: str,
+    jobs: str,
+    recorded: Mapping[str, oracle.Recorded],
+    outboxes: Mapping[str, Sequence[Path]],
+    ignored: Sequence[str] = (),
 ) -> Verdict:
-    """Compare. `recorded` by edge; `outboxes` are their files, of processes that have ended."""
+    """Compare. `recorded` by edge; `outboxes` are their files, of processes that have ended.
+
+    Whatever is stored of the edges `ignored` is not asked for.
+    """
     verdict = Verdict()
     finish_rollups(jobs)
     with psycopg.connect(admin) as connection:
@@ -58,7 +65,7 @@ def judge(
         verdict.check(twice == 0, f"{twice} readings are there twice")
         elsewhere = _elsewhere(connection, ids)
         verdict.quarantined, verdict.conflicts = (len(keys) for keys in elsewhere)
-        allowed: list[Keys] = []
+        allowed: list[Keys] = [_of_edges(connection, ignored)]
         for edge, record in recorded.items():
             names = np.array([ids[name] for name in record.names], np.int64)
             keys, perhaps = _keys(names, record.kept), _keys(names, record.perhaps)
@@ -123,6 +130,17 @@ def _stored(connection: psycopg.Connection) -> tuple[Keys, npt.NDArray[np.float6
     return table["key"][order], table["value"][order]
 
 
+def _of_edges(connection: psycopg.Connection, edges: Sequence[str]) -> Keys:
+    rows = connection.execute(
+        """
+        SELECT (tag_id::bigint << 51) + (extract(epoch FROM ts) * 1000000)::bigint
+          FROM reading JOIN tag USING (tag_id) JOIN edge USING (edge_id) WHERE edge.name = ANY (%s)
+        """,
+        [list(edges)],
+    ).fetchall()
+    return np.array([key for (key,) in rows], np.int64)
+
+
 def _elsewhere(connection: psycopg.Connection, ids: Mapping[str, int]) -> tuple[Keys, Keys]:
     refused = connection.execute(
         "SELECT reading->>'tag', (reading->>'ts')::bigint FROM quarantine WHERE reading IS NOT NULL"
@@ -135,8 +153,15 @@ def _elsewhere(connection: psycopg.Connection, ids: Mapping[str, int]) -> tuple[
 
 
 def _given_up(connection: psycopg.Connection, edge: str) -> int:
+    """What the gaps of an edge tell, without what was on its way already and came all the same."""
     row = connection.execute(
-        "SELECT coalesce(sum(readings), 0)::bigint FROM gap JOIN edge USING (edge_id) WHERE name = %s", [edge]
+        """
+        SELECT coalesce(sum(gap.readings - (SELECT coalesce(sum(ledger.readings), 0) FROM ledger
+                 WHERE ledger.edge_id = gap.edge_id AND ledger.epoch = gap.epoch AND reason <> 'split'
+                   AND ledger.seq BETWEEN from_seq AND to_seq)), 0)::bigint
+          FROM gap JOIN edge USING (edge_id) WHERE edge.name = %s
+        """,
+        [edge],
     ).fetchone()
     return int(row[0]) if row else 0
 
