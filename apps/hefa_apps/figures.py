@@ -6,7 +6,7 @@ shown as a plant writes them. `static/figures.js` formats the values that arrive
 
 import math
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 
 DASH = "–"
@@ -111,10 +111,10 @@ def change(part: float | None) -> str:
     return ("+" if part > 0 else "") + f"{number(part * 100, 1)}{THIN}%"
 
 
-def clock(when: datetime, zone: object, *, seconds: bool = False) -> str:
+def clock(when: datetime, zone: tzinfo) -> str:
     """Return date and time in the zone, such as `22 Nov 2026 09:41`."""
-    local = when.astimezone(zone)  # type: ignore[arg-type]
-    return f"{local.day} {local:%b %Y %H:%M:%S}" if seconds else f"{local.day} {local:%b %Y %H:%M}"
+    local = when.astimezone(zone)
+    return f"{local.day} {local:%b %Y %H:%M}"
 
 
 def age(seconds: float | None) -> tuple[str, int]:

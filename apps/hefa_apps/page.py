@@ -102,15 +102,19 @@ class Pages:
         )
         script = {"words": self.words.below("js."), "zone": str(zone), "language": here.language}
 
-        def when(moment: datetime, *, seconds: bool = False) -> Markup:
-            text = figures.clock(moment, zone, seconds=seconds)
-            return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), text)
+        def clock(moment: datetime) -> str:
+            return figures.clock(moment, zone)
+
+        def when(moment: datetime) -> Markup:
+            return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), clock(moment))
 
         def age(seconds: float | None) -> str:
             word, n = figures.age(seconds)
             return self.words(word, n=n)
 
-        html = self._jinja.get_template(template).render(here=here, script=script, when=when, age=age, **fields)
+        html = self._jinja.get_template(template).render(
+            here=here, script=script, clock=clock, when=when, age=age, **fields
+        )
         return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
 
 

@@ -290,6 +290,21 @@ def test_times_are_those_of_the_site(portal, signed_in) -> None:
     assert answer["from"].endswith("T08:00:00+08:00")
 
 
+def test_a_plant_that_is_silent_is_a_designed_state(empty_portal) -> None:
+    with browser(empty_portal) as client:
+        sign_in(client, empty_portal.key)
+        empty_portal.execute("SELECT ensure_partitions(ARRAY[current_date, current_date - 1])")
+        empty_portal.record("A2-SX.SXA.MS-A01.ph", 3.02)
+        empty_portal.execute("UPDATE latest SET ts = now() - interval '5 hours'")
+        empty_portal.execute("UPDATE edge SET seen_at = now() - interval '5 hours' WHERE name = 'gw-a2'")
+        page = client.get("/live").text
+        assert "No live readings" in page
+        assert 'data-standing="stale"' in page
+        empty_portal.execute("UPDATE edge SET seen_at = now() WHERE name = 'gw-a2'")
+        assert "catching up" in client.get("/live").text
+        empty_portal.execute("DELETE FROM latest")
+
+
 def test_a_starting_platform_is_a_designed_state(bare_portal) -> None:
     """The database is there, the plant model is not: the platform says that it is not ready."""
     with browser(bare_portal) as client:

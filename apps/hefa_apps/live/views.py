@@ -237,6 +237,8 @@ def _wall(asking: Caller, catalogue: Catalogue) -> dict[str, Any]:
         "edges": edges,
         "pipeline": asking.pipeline(),
         "heard": len(latest),
+        "newest": max((r.ts for r in latest.values()), default=None),
+        "sending": any(edge.age_s is not None and edge.age_s < 60 for edge in edges),
     }
 
 
