@@ -83,7 +83,7 @@ class Worker:
             will=(self._state_topic, self._state(False)),
             receive_maximum=self._limits.receive_maximum,
             session_expiry_s=self._limits.session_expiry_s,
-            connected=self._forget_older,
+            connected=self._connected,
         )
         self._accepting = True
         self._session.start()
@@ -111,10 +111,14 @@ class Worker:
             self._queue.append(waiting)
             self._queued.notify()
 
-    def _forget_older(self) -> None:
-        """On a new connection the broker sends again what was not acknowledged: the queue must not hold it twice."""
+    def _connected(self) -> None:
+        """A broker with a session sends again what was not acknowledged: it need not wait here too.
+
+        Without one, what waits is stored and answered all the same, as long as it is not more than one connection's.
+        """
         with self._queued:
-            self._queue.clear()
+            if self._limits.session_expiry_s or len(self._queue) > self._limits.receive_maximum:
+                self._queue.clear()
             self._told = None
             self._queued.notify()
 

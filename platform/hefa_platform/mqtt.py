@@ -92,11 +92,6 @@ class Session:
         """Whether the broker has us now."""
         return self._up.is_set()
 
-    @property
-    def connection(self) -> int:
-        """How often this session has connected; messages of an older connection will come again."""
-        return self._connection
-
     def start(self) -> None:
         """Begin to connect, in paho's thread."""
         self._client.connect_async(
