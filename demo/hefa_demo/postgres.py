@@ -21,7 +21,8 @@ from urllib.parse import quote, unquote, urlsplit
 import psutil  # type: ignore[import-untyped]
 
 from hefa_demo.account import OURS, Account, NoAccount, unprivileged
-from hefa_demo.process import Child, Server, free_port, tail, wait_until
+from hefa_demo.ports import free_port
+from hefa_demo.process import Child, Server, tail, wait_until
 
 # Modest figures for two cores shared with all tiers; what is not named keeps PostgreSQL's default.
 _SETTINGS = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -211,32 +210,3 @@ def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 
             return False
         time.sleep(interval)
     return True
-
-
-def answers(host: str, port: int) -> bool:
-    """Whether something accepts TCP connections there."""
-    try:
-        with socket.create_connection((host, port), timeout=0.5):
-            return True
-    except OSError:
-        return False
-
-
-def free_port(preferred: int = 0, taken: Sequence[int] = (), host: str = "127.0.0.1") -> int:
-    """The first port from `preferred` on that nothing listens on; 0 lets the system choose one."""
-    if preferred == 0:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            return int(probe.getsockname()[1])
-    for port in range(preferred, min(preferred + 200, 65536)):
-        if port in taken:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-        if not answers(host, port):  # some systems let two bind where one listens on every address
-            return port
-    raise OSError(f"no free port from {preferred} to {preferred + 199}")

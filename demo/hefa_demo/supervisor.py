@@ -26,8 +26,9 @@ from urllib.parse import urlsplit
 from hefa_demo import probe
 from hefa_demo.broker import Broker, BrokerError
 from hefa_demo.config import PORTS, Layout, Options
+from hefa_demo.ports import Claims, claims
 from hefa_demo.postgres import Postgres, PostgresError, create_database
-from hefa_demo.process import Child, Server, free_port, tail, trim, wait_until
+from hefa_demo.process import Child, Server, tail, trim, wait_until
 from hefa_demo.screen import Screen
 
 _HEALTHY_AFTER = 20.0  # seconds a process must have run for its earlier crashes to be forgotten
@@ -77,11 +78,12 @@ class Supervisor:
 
         Raises DemoError, after having stopped whatever had started.
         """
-        with _only_one(self.layout), self._signals():
+        with _only_one(self.layout), self._signals(), claims() as ports:
             self.layout.document.unlink(missing_ok=True)
             try:
                 if self.options.fresh:
                     self._wipe()
+                self._choose_ports(ports)
                 self._start()
                 self._stay()
             except _StopAsked:
@@ -100,7 +102,6 @@ class Supervisor:
 
         The tiers wait for what is not there yet, so the slow imports of one overlap with the work of another.
         """
-        self._choose_ports()
         secrets_written = self._begin_secrets()
         admin_dsn = self._start_database()
         self._finish(secrets_written)
@@ -121,11 +122,11 @@ class Supervisor:
         self._write_document()
         self.screen.ready(self._document, str(self.options.data_dir), self.options.run_for)
 
-    def _choose_ports(self) -> None:
+    def _choose_ports(self, claimed: Claims) -> None:
         for name, preferred in PORTS.items():
             if name == "postgres" and self.options.dsn:
                 continue
-            port = free_port(preferred, taken=list(self._ports.values()))
+            port = claimed.first_free(preferred)
             if port != preferred:
                 self.screen.note(f"port {preferred} is taken: {name} takes {port}")
             self._ports[name] = port

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hefa_demo.process import free_port
+from hefa_demo.ports import free_port
 
 
 @contextmanager

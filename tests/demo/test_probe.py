@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from hefa_demo import probe
-from hefa_demo.process import free_port
+from hefa_demo.ports import free_port
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 BODIES = {

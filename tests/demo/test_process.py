@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hefa_demo.process import Child, answers, free_port, tail, trim, wait_until
+from hefa_demo.process import Child, tail, trim, wait_until
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
@@ -113,18 +112,6 @@ def test_tail_of_a_long_or_missing_log(tmp_path: Path) -> None:
     assert tail(log) == ""
     log.write_text("\n".join(map(str, range(50_000))))
     assert tail(log, 2) == "49998\n49999"
-
-
-def test_free_port_steps_over_what_is_taken() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        found = free_port(port)
-        assert found > port
-        assert free_port(port, taken=[found]) > found
-        assert answers("127.0.0.1", port)
-    assert not answers("127.0.0.1", free_port())
 
 
 def test_wait_until() -> None:

@@ -26,7 +26,8 @@ from paho.mqtt.properties import Properties
 from playwright.sync_api import sync_playwright
 
 from hefa_demo.broker import Broker
-from hefa_demo.process import Child, free_port, wait_until
+from hefa_demo.ports import free_port
+from hefa_demo.process import Child, wait_until
 from hefa_platform.store.migrations import migrate
 
 TAG = "STRANGER.PUMP-7.pressure"

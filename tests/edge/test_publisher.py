@@ -15,7 +15,7 @@ from hefa_contract.event import Note
 from hefa_contract.receipt import Ack, Err, Rejection
 from hefa_contract.rejection import Code
 from hefa_demo.broker import mosquitto_path
-from hefa_demo.process import answers, free_port
+from hefa_demo.ports import answers, free_port
 from hefa_edge.config import ConfigError
 from hefa_edge.outbox import Outbox
 from hefa_edge.publisher import Publisher

@@ -20,8 +20,9 @@ from psycopg.conninfo import make_conninfo
 
 from hefa_contract.plant import load
 from hefa_demo.account import unprivileged
+from hefa_demo.ports import free_port
 from hefa_demo.postgres import Postgres
-from hefa_demo.process import Child, Server, free_port, wait_until
+from hefa_demo.process import Child, Server, wait_until
 from hefa_edge.config import read_seeds
 from hefa_platform.store import plant_model
 from hefa_platform.store.database import Database
