@@ -20,6 +20,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from hefa_contract.plant import Plant, load
 from hefa_demo import broker as brokers
 from hefa_demo.postgres import Postgres, PostgresError, binaries
 from hefa_platform.secrets import Places
@@ -142,10 +143,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def role_passwords(postgres: str) -> dict[str, str]:
     """Passwords of our roles, which all databases of a server share: the same in every session on that server."""
-    return {
-        f"hefa_{role}": hashlib.sha256(f"{postgres}/{role}".encode()).hexdigest()[:32]
-        for role in ("owner", "ingest", "jobs", "api", "read")
-    }
+    return {f"hefa_{role}": hashlib.sha256(f"{postgres}/{role}".encode()).hexdigest()[:32] for role in ROLES}
 
 
 @pytest.fixture(scope="session")
@@ -241,10 +239,8 @@ def seeds_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def plant(seeds_dir: Path):
+def plant(seeds_dir: Path) -> Plant:
     """The plant model of seeds/, loaded once."""
-    from hefa_contract.plant import load
-
     return load({p.relative_to(seeds_dir).as_posix(): p.read_text("utf-8") for p in sorted(seeds_dir.rglob("*.toml"))})
 
 
