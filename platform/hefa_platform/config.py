@@ -5,6 +5,7 @@ Reading them connects nowhere and opens no data.
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,7 +33,9 @@ class Settings(BaseSettings):
     )
     secrets_dir: Path | None = Field(None, description="Directory written by `hefa-platform secrets`.")
     seeds: Path = Field(CHECKOUT_SEEDS, description="Directory of the plant model (seeds).")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = Field(
+        "INFO", pattern="(?i)^(debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR."
+    )
 
     api_host: str = Field("127.0.0.1", description="Address of the REST API; 0.0.0.0 opens it to the network.")
     api_port: int = Field(8000, ge=0, le=65535, description="Port of the REST API; 0 takes a free one.")
@@ -78,9 +81,12 @@ class Settings(BaseSettings):
     @property
     def ingest_mqtt_url(self) -> str:
         """Where ingest subscribes, with its credentials. Raises ConfigError."""
-        if self.mqtt_url is not None:
-            return self.mqtt_url.get_secret_value()
-        return self._secret("mqtt_url_ingest", "HEFA_MQTT_URL or --mqtt-url")
+        given = self.mqtt_url.get_secret_value() if self.mqtt_url is not None else None
+        url = given or self._secret("mqtt_url_ingest", "HEFA_MQTT_URL or --mqtt-url")
+        parts = urlsplit(url)
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ConfigError("the MQTT URL must be mqtt://user:password@host:port, or mqtts://… for TLS")
+        return url
 
     def _secret(self, name: str, instead: str) -> str:
         if self.secrets_dir is None:

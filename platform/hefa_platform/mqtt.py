@@ -43,7 +43,8 @@ class Inbound:
 class Session:
     """Connects, stays connected, subscribes anew each time, and tells by last will when it is gone.
 
-    `receive` is called in paho's thread and must not block. A broker that is away is waited for.
+    `url` is mqtt://user:password@host:port or mqtts://…; `receive` is called in paho's thread and must not block. A
+    broker that is away is waited for.
     """
 
     def __init__(
@@ -59,9 +60,7 @@ class Session:
         connected: Callable[[], None] = lambda: None,
     ) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise ValueError("the MQTT URL must be mqtt://user:password@host:port or mqtts://…")
-        self._host, self._port = parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+        self._host, self._port = parts.hostname or "", parts.port or (8883 if parts.scheme == "mqtts" else 1883)
         self._subscriptions, self._receive, self._on_connected = subscriptions, receive, connected
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=paho.MQTTv5, manual_ack=True

@@ -64,6 +64,8 @@ def test_from_nothing_to_a_loaded_plant(database: Any, role_passwords: dict[str,
     [
         (["ingest"], {}, "HEFA_MQTT_URL"),
         (["ingest"], {"mqtt_url": "mqtt://x"}, "HEFA_DSN"),
+        (["ingest"], {"mqtt_url": "http://x", "dsn": NOWHERE}, "mqtt://user:password@host:port"),
+        (["maintain"], {"dsn": NOWHERE, "log_level": "loud"}, "HEFA_LOG_LEVEL"),
         (["maintain"], {}, "HEFA_SECRETS_DIR"),
         (["migrate"], {"secrets_dir": "/nowhere"}, "dsn_admin"),
         (["load"], {"dsn": NOWHERE, "seeds": "/nowhere"}, "HEFA_SEEDS"),
