@@ -75,6 +75,7 @@ class Keeper:
                 next_upkeep = now + UPKEEP_S
                 upkeep.prepare_partitions(connection)
                 dropped = upkeep.forget_old(connection, self._retention_days)
+                upkeep.trim_ledger(connection, upkeep.LEDGER_DAYS)
                 if dropped:
                     logger.info("raw readings beyond retention dropped partitions=%s", ",".join(dropped))
             if now >= next_advance:

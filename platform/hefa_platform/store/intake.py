@@ -18,6 +18,7 @@ from hefa_contract.envelope import Events, Gap
 from hefa_contract.rejection import Code, Rejected
 from hefa_platform.failpoint import reach
 from hefa_platform.store.arrival import Arrival, Group, Outcome, as_sent
+from hefa_platform.store.crash_guard import CRASHES, CrashGuard
 from hefa_platform.store.database import Connection, Database, Refused
 from hefa_platform.store.readings import ReadingWriter, Without
 from hefa_platform.store.registry import Registry
@@ -48,20 +49,54 @@ class Intake:
         self._worker = worker
         self._registry = Registry(tag_quota_per_hour, edge_limit)
         self._writer = ReadingWriter(self._registry, worker, raw_retention_days, clock)
+        self._guard = CrashGuard(worker)
         self.incarnation = ""
 
     def store(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Store a group and return the answers, in its order, once they are on disk.
 
         Raises `Unavailable`: nothing is known to be stored, call again with the same group. A message, or a reading,
-        that the database refuses for good goes to quarantine without holding up the others.
+        that the database refuses for good goes to quarantine without holding up the others, and so does one that was
+        being stored in two crashes.
         """
+        suspects = [n for n, arrival in enumerate(arrivals) if arrival.hash in self._guard.suspects]
+        if not suspects:
+            return self._store(arrivals)
+        outcomes: dict[int, Outcome] = {}
+        others = [n for n in range(len(arrivals)) if n not in suspects]
+        if others:
+            outcomes.update(zip(others, self._store([arrivals[n] for n in others]), strict=True))
+        for n in suspects:
+            outcomes[n] = self._suspect(arrivals[n])
+        return [outcomes[n] for n in range(len(arrivals))]
+
+    def _store(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        with self._transaction() as connection:
+            self._guard.note(connection, [arrival.hash for arrival in arrivals])
+        return self._halve(arrivals)
+
+    def _suspect(self, arrival: Arrival) -> Outcome:
+        """Store a message alone that was in flight when a worker died, or give it up."""
+        crashes = self._guard.suspects.get(arrival.hash, 0)
+        if crashes < CRASHES:
+            return self._store([arrival])[0]
+        logger.error("given up after %d crashes topic=%s key=%s", crashes, arrival.topic, arrival.key)
+        why = f"workers died {crashes} times while they were storing it"
+        if arrival.decoded is not None and crashes == CRASHES:
+            with self._transaction() as connection:
+                self._guard.note(connection, [arrival.hash])
+            return self._attempt([arrival], {0: (frozenset(range(arrival.readings)), why)})[0]
+        # Its readings cannot even be put aside one by one: the message as a whole.
+        return self._refuse(arrival, why)
+
+    def _halve(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        """Store a group; where the database refuses it for good, its halves."""
         try:
             return self._attempt(arrivals)
         except Refused as error:
             if len(arrivals) > 1:
                 middle = len(arrivals) // 2
-                return self.store(arrivals[:middle]) + self.store(arrivals[middle:])
+                return self._halve(arrivals[:middle]) + self._halve(arrivals[middle:])
             return [self._isolate(arrivals[0], error)]
 
     def status(self, online: dict[str, bool]) -> None:
@@ -82,6 +117,7 @@ class Intake:
         """Leave a sign of life, and read the database's incarnation again."""
         with self._transaction() as connection:
             self.incarnation = self._registry.refresh(connection)
+            self._guard.inherit(connection)
             connection.execute(
                 """
                 INSERT INTO worker (task, name, ready, detail) VALUES ('ingest', %s, %s, %s)
@@ -90,6 +126,7 @@ class Intake:
                 """,
                 [self._worker, ready, detail],
             )
+        self._guard.committed()
 
     def _isolate(self, arrival: Arrival, error: Refused) -> Outcome:
         """Store one message without the readings that the database refuses."""
@@ -104,8 +141,12 @@ class Intake:
             except Refused as again:
                 error = again
         logger.error("the database refuses a message topic=%s key=%s: %s", arrival.topic, arrival.key, error)
+        return self._refuse(arrival, f"the database refuses it: {error}")
+
+    def _refuse(self, arrival: Arrival, why: str) -> Outcome:
+        """Put a whole message into quarantine."""
         epoch, seq = arrival.key or (None, None)
-        refused = Rejected(Code.SCHEMA, f"the database refuses it: {error}", epoch, seq)
+        refused = Rejected(Code.SCHEMA, why, epoch, seq)
         return self._attempt([Arrival(arrival.topic, arrival.edge, arrival.payload, arrival.hash, rejected=refused)])[0]
 
     def _culprits(self, arrival: Arrival, suspects: list[int], everything: frozenset[int]) -> list[int]:
@@ -149,6 +190,7 @@ class Intake:
             self._happenings(connection, group)
             self._quarantine(connection, group)
             self._counters(connection, group)
+            self._guard.stored(connection, [arrival.hash for arrival in arrivals])
             if trial:
                 raise _Probe
             reach("intake.committing")
@@ -171,7 +213,10 @@ class Intake:
             inserted = connection.execute(
                 """
                 INSERT INTO ledger (edge_id, epoch, seq, hash, readings)
-                SELECT * FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::bytea[], %s::integer[])
+                SELECT sent.* FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::bytea[], %s::integer[])
+                         AS sent(edge_id, epoch, seq, hash, readings)
+                  LEFT JOIN edge_floor USING (edge_id, epoch)
+                 WHERE seq > coalesce(floor, 0) OR seq = 0  -- at the floor or below, it came long ago
                 ON CONFLICT DO NOTHING RETURNING edge_id, epoch, seq
                 """,
                 [
@@ -199,10 +244,10 @@ class Intake:
             if key in fresh:
                 group.accept(n)
             else:
-                group.known(n, hashes[key])
+                group.known(n, hashes.get(key, group.arrivals[n].hash))
         for n in again:
             key = (group.edge_ids[n] or 0, *(group.arrivals[n].key or ("", 0)))
-            group.known(n, hashes[key])
+            group.known(n, hashes.get(key, group.arrivals[n].hash))
 
     def _happenings(self, connection: Connection, group: Group) -> None:
         """Keep events, and gaps."""

@@ -93,6 +93,7 @@ class ReadingWriter:
         rows = self._judge(connection, group, without)
         if not len(rows):
             return
+        reach("readings.storing", " ".join(f"{a.edge}/{a.key and a.key[1]}" for a in group.arrivals))
         order = np.lexsort((rows.ts, rows.tag))
         rows = rows.where(order)
         self._ensure_partitions(connection, rows)

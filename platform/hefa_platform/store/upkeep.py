@@ -6,6 +6,8 @@ _AHEAD_DAYS = 3
 _FRESHNESS_DAYS = 7
 # Raw outlives what intake still takes, so that the first minute of a late reading finds what held before it.
 _MARGIN_DAYS = 1
+# Beyond the grace of every gateway: what is resent later than this is known by its floor, no longer by its hash.
+LEDGER_DAYS = 30
 
 
 def prepare_partitions(connection: Connection) -> int:
@@ -24,8 +26,47 @@ def forget_old(connection: Connection, raw_retention_days: int) -> list[str]:
         "SELECT drop_readings(now() - make_interval(days => %s))", [raw_retention_days + _MARGIN_DAYS]
     ).fetchall()
     connection.execute("DELETE FROM freshness WHERE slot < now() - make_interval(days => %s)", [_FRESHNESS_DAYS])
+    connection.execute("DELETE FROM suspect WHERE last_at < now() - make_interval(days => %s)", [_FRESHNESS_DAYS])
     connection.execute("DELETE FROM worker WHERE seen_at < now() - make_interval(days => %s)", [_FRESHNESS_DAYS])
     return [row[0] for row in dropped]
+
+
+def trim_ledger(connection: Connection, keep_days: int) -> int:
+    """Move the floors of the ledger up and delete older rows below them; return how many rows went.
+
+    A floor is moved over what was accepted and over what a gap says will never come, as far as nothing is missing, and
+    at most 100,000 numbers of an epoch at a time. A message at or below its floor that comes again is a duplicate.
+    """
+    connection.execute(
+        """
+        WITH old AS (
+          SELECT DISTINCT edge_id, epoch FROM ledger WHERE received_at < now() - make_interval(days => %(keep)s)
+        ), known AS (
+          SELECT edge_id, epoch, coalesce(floor, 0) AS floor FROM old LEFT JOIN edge_floor USING (edge_id, epoch)
+        ), covered AS (
+          SELECT edge_id, epoch, floor, range_agg(seqs) AS seqs FROM known CROSS JOIN LATERAL (
+            (SELECT int8range(seq, seq, '[]') AS seqs FROM ledger
+              WHERE ledger.edge_id = known.edge_id AND ledger.epoch = known.epoch AND seq > floor
+              ORDER BY seq LIMIT 100000)
+            UNION ALL
+            SELECT int8range(from_seq, to_seq, '[]') FROM gap
+             WHERE gap.edge_id = known.edge_id AND gap.epoch = known.epoch AND to_seq > floor) AS one
+           GROUP BY edge_id, epoch, floor
+        )
+        INSERT INTO edge_floor (edge_id, epoch, floor)
+        SELECT edge_id, epoch, upper(whole) - 1 FROM covered CROSS JOIN unnest(seqs) AS whole WHERE whole @> floor + 1
+        ON CONFLICT (edge_id, epoch) DO UPDATE SET floor = greatest(edge_floor.floor, excluded.floor)
+        """,
+        {"keep": keep_days},
+    )
+    return connection.execute(
+        """
+        DELETE FROM ledger USING edge_floor AS f
+         WHERE ledger.edge_id = f.edge_id AND ledger.epoch = f.epoch AND seq BETWEEN 1 AND floor
+           AND received_at < now() - make_interval(days => %s)
+        """,
+        [keep_days],
+    ).rowcount
 
 
 def alive(connection: Connection, worker: str, ready: bool, detail: str = "") -> None:
