@@ -84,11 +84,58 @@ class Extraction(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return Cascade(built.n, built.m, self.beta, built.aqueous, built.organic, built.efficiency)
 
 
+class Kiln(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one kiln is: MJ/K, Cel, m3{n}/h, hours. `fire_zone` counts from 1."""
+
+    zones: int
+    fire_zone: int
+    fire: float
+    gas: float
+    air: float
+    flue: float
+    capacity: float
+    residence_h: float
+    stages: int
+    gain: float
+    integral_h: float
+    loi: float
+
+
+class Kilns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The kilns by unit, and what they burn."""
+
+    source: str
+    heating_value: float
+    duty: float
+    air_ratio: float
+    units: dict[str, Kiln]
+
+
+class Evaporator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One evaporator: the tank that feeds it, temperatures in K, and the name of its salt in the books."""
+
+    tank: str
+    rise: float
+    difference: float
+    salt: str
+
+
+class Evaporators(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The evaporators by unit, and how they foul."""
+
+    source: str
+    fouling_days: float
+    cleaned_at: float
+    units: dict[str, Evaporator]
+
+
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
     feed: Feed
     extraction: Extraction
+    kilns: Kilns
+    evaporators: Evaporators
 
 
 def read(texts: Mapping[str, str]) -> Behaviour:
@@ -103,4 +150,12 @@ def read(texts: Mapping[str, str]) -> Behaviour:
         unknown = set(line.extracted) - set(ELEMENTS)
         if unknown or not 1 <= line.watch <= line.n + line.m:
             raise BehaviourError(f"{FILE}: extraction.lines.{name}: extracted are some of {ELEMENTS}, watch is a stage")
+    for key, units, needed in (
+        ("kilns.units", behaviour.kilns.units, ("TKN-401", "RKN-402")),
+        ("evaporators.units", behaviour.evaporators.units, ("MVR-511", "MVR-512")),
+        ("extraction.lines", behaviour.extraction.lines, ("SXA", "SXB")),
+    ):
+        missing = sorted(set(needed) - set(units))
+        if missing:
+            raise BehaviourError(f"{FILE}: {key}: {', '.join(missing)} is missing; the flowsheet needs it")
     return behaviour

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hefa_edge.plant.behaviour import Evaporators
 from hefa_edge.plant.board import Board, Minute
 from hefa_edge.plant.loops import Loop, Probe, Reagent
 from hefa_edge.plant.nature import Fluctuations
@@ -38,8 +39,6 @@ from hefa_edge.plant.substances import (
 
 _TANK, _REACTOR = 27.5, 13.0
 _MOIST = 0.03  # water in the centrifuged salt
-_FOULING_DAYS = 30.0  # until U has lost a quarter and the surface is cleaned
-_CLEAN_AT = 1 / 3  # resistance of the deposit by that of the clean surface
 
 
 class Treated(NamedTuple):
@@ -55,22 +54,15 @@ class Treated(NamedTuple):
 class Evaporator:
     """One evaporator with mechanical vapour recompression."""
 
-    def __init__(
-        self,
-        unit: str,
-        tank: str,
-        rise: float,
-        gap: float,
-        salt: str,
-        board: Board,
-        layout: Layout,
-        nature: Fluctuations,
-    ) -> None:
-        self._unit, self._rise, self._gap = unit, rise, gap
-        self._tank = layout.vessel(tank)
+    def __init__(self, unit: str, evaporators: Evaporators, board: Board, layout: Layout, nature: Fluctuations) -> None:
+        build = evaporators.units[unit]
+        self._unit, self._rise, self._gap = unit, build.rise, build.difference
+        self._cleaned_at = evaporators.cleaned_at
+        self._fouling = evaporators.cleaned_at / (24 * evaporators.fouling_days)  # an hour
+        self._tank = layout.vessel(build.tank)
         self._inside = layout.vessel(unit)
         self._deposit = layout.number(f"{unit}.deposit")
-        self._salt_out, self._vapour = layout.outlet(salt), layout.outlet("vapour")
+        self._salt_out, self._vapour = layout.outlet(build.salt), layout.outlet("vapour")
         self._wander = nature.add(f"{unit} feed", 0.5)
         # Told by the warm minute: water and volume at design, and the share of the vapour that is condensate.
         self._water, self._feed_m3, self._condensed = 1.0, 1.0, 1.0
@@ -116,8 +108,8 @@ class Evaporator:
         load = vapour / hours / self._water
 
         if not process.warm:
-            number[self._deposit] += _CLEAN_AT * hours / (24 * _FOULING_DAYS) * load
-            if number[self._deposit] >= _CLEAN_AT:
+            number[self._deposit] += self._fouling * hours * load
+            if number[self._deposit] >= self._cleaned_at:
                 number[self._deposit] = 0.0  # cleaned in place
         deposit = number[self._deposit] + minute.acting.fouling.get(self._unit, 0.0)
         u = normal[self._tag["u"]] / (1 + deposit)
@@ -147,9 +139,9 @@ class Evaporator:
 class Wastewater:
     """The models of A5."""
 
-    def __init__(self, board: Board, layout: Layout, nature: Fluctuations) -> None:
-        self.mvr1 = Evaporator("MVR-511", "TK-531", 8.0, 6.0, "NaCl salt", board, layout, nature)
-        self.mvr2 = Evaporator("MVR-512", "TK-532", 10.0, 4.0, "NH4Cl salt", board, layout, nature)
+    def __init__(self, evaporators: Evaporators, board: Board, layout: Layout, nature: Fluctuations) -> None:
+        self.mvr1 = Evaporator("MVR-511", evaporators, board, layout, nature)
+        self.mvr2 = Evaporator("MVR-512", evaporators, board, layout, nature)
         self._neutraliser = layout.vessel("R-501")
         self._clean, self._ro_feed = layout.vessel("TK-533"), layout.vessel("TK-534")
         self._effluent = layout.vessel("TK-535")

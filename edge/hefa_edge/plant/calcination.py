@@ -7,44 +7,18 @@ The gas follows the firing temperature; the air follows the gas; false air costs
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from hefa_edge.plant.behaviour import Kilns
 from hefa_edge.plant.board import Board, Minute
 from hefa_edge.plant.nature import Fluctuations
 from hefa_edge.plant.process import Layout
 from hefa_edge.plant.substances import CO2, OXIDE, RE, WATER, C, Floats, vector
 
-HEATING_VALUE = 38.93  # MJ/m3{n}
-_DUTY = 4.1  # MJ per kg of oxide
-_STOICHIOMETRIC = 9.7  # m3{n} of air per m3{n} of gas
 _MEAN_AMBIENT = 8.0
 _KJ_PER_MINUTE = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What a kiln is."""
-
-    unit: str
-    zones: int
-    fire_zone: int  # 0-based: where the set-point is held
-    fire: float  # Cel
-    gas: float  # m3{n}/h by design
-    air: float  # m3{n}/h
-    flue: float  # share of the heat that leaves with the flue gas, by design
-    capacity: float  # MJ/K
-    residence_h: float
-    stages: int
-    gain: float  # m3{n}/h per K
-    integral_h: float
-    loi: float  # % at the set-point
-
-
-TUNNEL = Build("TKN-401", 12, 6, 950.0, 116.0, 1400.0, 0.09, 19.1, 12.0, 4, 1.0, 3.0, 0.35)
-ROTARY = Build("RKN-402", 6, 3, 850.0, 192.0, 2400.0, 0.15, 6.7, 2.5, 3, 1.0, 1.0, 0.5)
 
 
 class Burnt(NamedTuple):
@@ -60,9 +34,12 @@ class Burnt(NamedTuple):
 class Kiln:
     """The model of one kiln."""
 
-    def __init__(self, build: Build, board: Board, layout: Layout, nature: Fluctuations) -> None:
-        self._build = build
-        unit = build.unit
+    def __init__(self, unit: str, kilns: Kilns, board: Board, layout: Layout, nature: Fluctuations) -> None:
+        build = kilns.units[unit]
+        self._unit, self._build, self._kilns = unit, build, kilns
+        self._fire_zone = build.fire_zone - 1
+        self.design_gas = build.gas
+        self._usual_excess = build.air / (kilns.air_ratio * build.gas)
         self._inside = [layout.vessel(f"{unit} part {k}") for k in range(build.stages)]
         self._fire = layout.number(f"{unit}.fire", build.fire)
         self._integral = layout.number(f"{unit}.gas", build.gas)
@@ -73,7 +50,7 @@ class Kiln:
         self._usual = usual
         self._rise = (usual - _MEAN_AMBIENT) / (build.fire - _MEAN_AMBIENT)
         # Zones far from the fire follow it late: 10 to 30 minutes.
-        self._lag_h = (10 + 20 * np.abs(np.arange(build.zones) - build.fire_zone) / build.zones) / 60
+        self._lag_h = (10 + 20 * np.abs(np.arange(build.zones) - self._fire_zone) / build.zones) / 60
         self.energy = {
             name: layout.number(f"{unit}.{name}") for name in ("heat in", "duty", "flue", "wall", "accumulated")
         }
@@ -106,21 +83,21 @@ class Kiln:
         load = oxide_kg / hours / self._design_kg
 
         fire = number[self._fire]
-        heat_value = HEATING_VALUE * acting.gas_heat * (1 + 0.004 * minute.wander[self._heat])
-        false_air = acting.false_air.get(build.unit, 0.0)
+        heat_value = self._kilns.heating_value * acting.gas_heat * (1 + 0.004 * minute.wander[self._heat])
+        false_air = acting.false_air.get(self._unit, 0.0)
         error = build.fire - fire
         integral = number[self._integral] + build.gain * error * hours / build.integral_h
         number[self._integral] = min(max(integral, 0.3 * build.gas), 1.8 * build.gas)
         gas = build.gas if process.warm else number[self._integral] + build.gain * error
         # Duty is known from the feeding: it leads the gas.
-        lead = 0.0 if process.warm else _DUTY * 1000 / 3600 * (oxide_kg / hours - self._design_kg)
-        gas += lead * 3.6 / HEATING_VALUE / (1 - build.flue)
+        lead = 0.0 if process.warm else self._kilns.duty * 1000 / 3600 * (oxide_kg / hours - self._design_kg)
+        gas += lead * 3.6 / self._kilns.heating_value / (1 - build.flue)
         gas = min(max(gas, 0.2 * build.gas), 2.0 * build.gas)
 
-        leaking = 1 + false_air / (21.0 - min(_usual_o2(build), 20.0) - false_air)
+        leaking = 1 + false_air / (21.0 - min(_oxygen(self._usual_excess), 20.0) - false_air)
         flue_share = min(build.flue * leaking, 0.6)
         brought = gas * heat_value / 3.6  # kW
-        duty = _DUTY * 1000 / 3600 * oxide_kg / hours
+        duty = self._kilns.duty * 1000 / 3600 * oxide_kg / hours
         if process.warm:
             self._wall = (brought * (1 - flue_share) - duty) / (build.fire - _MEAN_AMBIENT)
         flue, wall = brought * flue_share, self._wall * (fire - minute.ambient)
@@ -138,7 +115,7 @@ class Kiln:
         process.arrays[self._zone_state] = zones
 
         push = self._normal[self._tag["push"]] / max(load, 0.2) * (1 + 0.002 * minute.wander[self._push_wander])
-        hot = float(zones[build.fire_zone])
+        hot = float(zones[self._fire_zone])
         loi = min(build.loi * math.exp((build.fire - hot) / 95), 12.0)
         kept = loi / 100 * oxide_kg / CO2
         carbon = max(0.0, float(inside[C]) - kept)
@@ -151,9 +128,8 @@ class Kiln:
         air = build.air * gas / build.gas
         truth[self._zone] = zones
         truth[self._gas], truth[self._air] = gas, air
-        excess = air / (_STOICHIOMETRIC * gas)
-        usual = build.air / (_STOICHIOMETRIC * build.gas)
-        truth[self._o2] = min(self._normal[self._o2] + _oxygen(excess) - _oxygen(usual) + false_air, 20.9)
+        excess = air / (self._kilns.air_ratio * gas)
+        truth[self._o2] = min(self._normal[self._o2] + _oxygen(excess) - _oxygen(self._usual_excess) + false_air, 20.9)
         truth[self._rate] = oxide_kg / hours
         truth[self._cake] = cake_kg / hours
         truth[self._mode] = 2.0
@@ -177,7 +153,3 @@ class Kiln:
 def _oxygen(excess: float) -> float:
     """O2 of dry flue gas, %, at an air ratio."""
     return 21 * (excess - 1) / max(excess - 0.1, 0.1)
-
-
-def _usual_o2(build: Build) -> float:
-    return _oxygen(build.air / (_STOICHIOMETRIC * build.gas))

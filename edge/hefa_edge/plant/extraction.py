@@ -117,7 +117,7 @@ class _Lineup:
             return lead
         error = self._impurity(profile) - self.watched
         # The watched stage swings by much for little acid: hours to act, a day to forget.
-        number[self.trim] = min(max(number[self.trim] + 0.004 * error * minute.hours, -0.03), 0.03)
+        number[self.trim] = min(max(number[self.trim] + 0.004 * error * minute.hours, -0.05), 0.05)
         return lead * (1 + number[self.trim] + min(max(0.02 * error, -0.01), 0.01))
 
 
@@ -201,7 +201,7 @@ class Extraction:
 
         org = a_sum.organic + b_sum.organic
         naoh = a_sum.naoh + b_sum.naoh
-        degree = 100 * naoh * self._naoh / (org * P507) + minute.acting.saponification
+        degree = 100 * naoh * self._naoh / max(org * P507, 1e-9) + minute.acting.saponification
         truth[self._deg] = degree
         truth[self._org], truth[self._naoh_flow] = org, naoh
         warmth = 0.06 * (minute.ambient - 8.0) + 0.4 * minute.wander[self._temp]

@@ -20,7 +20,7 @@ from hefa_edge.plant import Step, weather
 from hefa_edge.plant.behaviour import Behaviour
 from hefa_edge.plant.board import Board, Minute
 from hefa_edge.plant.brine import Wastewater
-from hefa_edge.plant.calcination import ROTARY, TUNNEL, Kiln
+from hefa_edge.plant.calcination import Kiln
 from hefa_edge.plant.calendar import shift_changes
 from hefa_edge.plant.dissolution import Dissolution
 from hefa_edge.plant.disturbances import CALM, Schedule, undisturbed
@@ -133,8 +133,10 @@ class DynamicPlant:
             Line("CE", SODA_CE, "Na2CO3", board, layout, nature),
             Line("LA", SODA_LA, "Na2CO3", board, layout, nature),
         )
-        self._tunnel, self._rotary = Kiln(TUNNEL, board, layout, nature), Kiln(ROTARY, board, layout, nature)
-        self._wastewater = Wastewater(board, layout, nature)
+        self._tunnel, self._rotary = (
+            Kiln(unit, behaviour.kilns, board, layout, nature) for unit in ("TKN-401", "RKN-402")
+        )
+        self._wastewater = Wastewater(behaviour.evaporators, board, layout, nature)
         self._machines = Machines(board, _FOLLOWS, _LOADS)
         self._utilities = Utilities(board, layout, nature, self._machines, _LOADS)
         self._tanks = Tanks(board, layout, nature)
@@ -329,8 +331,8 @@ class DynamicPlant:
         loads = np.array([
             dissolved.load, by_design(a.loop["org"]), by_design(b.loop["org"]), by_design(a.loop["feed"]),
             by_design(b.loop["feed"]), by_design(a.loop["scrub"]), parts.load, pn.load, ce.load, la.load,
-            tunnel.gas / TUNNEL.gas, rotary.gas / ROTARY.gas, treated.loads[0], treated.loads[1], treated.ro_load,
-            treated.loads[0],
+            tunnel.gas / self._tunnel.design_gas, rotary.gas / self._rotary.design_gas,
+            treated.loads[0], treated.loads[1], treated.ro_load, treated.loads[0],
         ])  # fmt: skip
         power = self._machines.run(minute, loads, process.number[self._utilities.voltage])
         washes = sum(line.washed(x.load) for line, x in zip(self._lines, (pn, ce, la), strict=True))

@@ -156,7 +156,9 @@ class Line:
         wash_load = 0.5 + 0.5 * load
         for column in self._w:
             truth[column] = self._normal[column] * wash_load
-        truth[self._cl] = 80 * float(slurry[CL] / slurry[VOLUME]) / self._chloride * math.exp(2.0 * (load - wash_load))
+        truth[self._cl] = (
+            80 * float(slurry[CL] / max(slurry[VOLUME], 1e-9)) / self._chloride * math.exp(2.0 * (load - wash_load))
+        )
         truth[self._wash_temp] = self._normal[self._wash_temp] + 2 * warmth
         self._press.run(minute, load)
         return Precipitated(cake, cake_kg, mother, water, load)
