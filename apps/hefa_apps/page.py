@@ -100,7 +100,12 @@ class Pages:
             csrf=sessions.csrf(session.nonce) if session else "",
             language=self.words.language,
         )
-        script = {"words": self.words.below("js."), "zone": str(zone), "language": here.language}
+        script = {
+            "words": self.words.below("js."),
+            "zone": str(zone),
+            "language": here.language,
+            "now": int(here.now.timestamp() * 1000),
+        }
 
         def clock(moment: datetime) -> str:
             return figures.clock(moment, zone)

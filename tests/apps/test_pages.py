@@ -123,6 +123,16 @@ def test_sparklines_are_drawn_and_values_stand_beside_them(page: Page, portal) -
     expect(page.locator('[data-tag="A6-UTIL.ELEC.PM-MAIN.p"] .unit')).to_have_text("kW")
 
 
+def test_a_screen_whose_clock_is_wrong_shows_fresh_values_as_fresh(page: Page, portal) -> None:
+    tag = "A1-FEED.DISS.R-101.temp"
+    portal.record(tag, 74.9)
+    page.add_init_script("const real = Date.now; Date.now = () => real() + 7200e3")
+    page.goto(f"{portal.url}/live/tags/{tag}")
+    page.wait_for_timeout(2500)  # ages are told anew each second
+    expect(page.locator(".big")).to_have_attribute("data-standing", "ok")
+    expect(page.locator(".big [data-age]")).to_have_text(re.compile("just now|s ago"))
+
+
 def test_a_lost_stream_is_told(open_page, portal) -> None:
     page, _ = open_page()
     page.route("**/api/live/stream*", lambda route: route.abort())
@@ -191,7 +201,8 @@ def test_the_energy_page_answers_by_clicking(page: Page, portal) -> None:
     expect(page.locator("table.figures").first).to_contain_text("A4-CALC.TK1")
     expect(page.locator("#chart canvas")).to_be_visible()
     page.get_by_text("Every hour as a table", exact=True).click()
-    expect(page.locator(".by-step tbody tr")).to_have_count(25)
+    expect(page.locator(".by-step tbody tr").last).to_be_visible()
+    assert page.locator(".by-step tbody tr").count() in (24, 25)  # 24 when it is just on the hour
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV").click()
     assert download.value.suggested_filename.startswith("energy_")

@@ -4,6 +4,10 @@ const shell = JSON.parse(document.getElementById("shell-data").textContent);
 export const zone = shell.zone;
 const words = shell.words;
 
+// The portal's clock: that of a wall may be minutes off, and would turn every value stale or fresh.
+const ahead = shell.now - Date.now();
+export const now = () => Date.now() + ahead;
+
 export function word(id, fields = {}) {
   return words[id].replace(/\{(\w+)\}/g, (_, name) => fields[name]);
 }

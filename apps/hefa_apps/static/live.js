@@ -3,7 +3,7 @@
 // An element with data-tag (see templates/parts.html, `moving`) holds a value, its standing and what is needed to
 // judge the next one. Nothing is moved that did not change, and a value that stays away turns stale by itself.
 
-import { age, number, outside, word } from "./figures.js";
+import { age, now, number, outside, word } from "./figures.js";
 
 const shown = new Map();
 const listeners = [];
@@ -44,7 +44,7 @@ function stand(item, standing) {
 
 function judge(item, reading) {
   if (reading.value === null || reading.quality < 64) return "bad";
-  if (Date.now() - reading.ts > 2 * item.heartbeat) return "stale";
+  if (now() - reading.ts > 2 * item.heartbeat) return "stale";
   const beyond = item.limits && outside(reading.value, item.limits);
   return beyond || (reading.quality < 192 ? "uncertain" : "ok");
 }
@@ -65,12 +65,12 @@ function take(reading) {
 }
 
 function grow() {
-  const now = Date.now();
+  const moment = now();
   for (const items of shown.values()) {
     for (const item of items) {
-      if (item.ts && now - item.ts > 2 * item.heartbeat && item.element.dataset.standing !== "bad") stand(item, "stale");
+      if (item.ts && moment - item.ts > 2 * item.heartbeat && item.element.dataset.standing !== "bad") stand(item, "stale");
       const seen = item.element.querySelector("[data-age]");
-      if (seen && item.ts) seen.textContent = age((now - item.ts) / 1000);
+      if (seen && item.ts) seen.textContent = age((moment - item.ts) / 1000);
     }
   }
 }

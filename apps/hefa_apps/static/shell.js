@@ -1,13 +1,13 @@
 // What every page has: the clock of the site's zone, the theme, the search, and pages that try again by themselves.
 
-import { time, word } from "./figures.js";
+import { now, time, word } from "./figures.js";
 
 const clock = document.getElementById("clock");
 function tick() {
-  const now = Date.now();
-  clock.textContent = time(now, { weekday: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  clock.dateTime = new Date(now).toISOString();
-  setTimeout(tick, 1000 - (now % 1000));
+  const moment = now();
+  clock.textContent = time(moment, { weekday: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  clock.dateTime = new Date(moment).toISOString();
+  setTimeout(tick, 1000 - (moment % 1000));
 }
 if (clock) tick();
 

@@ -1,5 +1,7 @@
 // Sparklines: the last hour of a tag as one line, moving as readings arrive. Hand-drawn SVG: sixty of them cost nothing.
 
+import { now } from "./figures.js";
+
 const HOUR = 3600_000;
 const NS = "http://www.w3.org/2000/svg";
 
@@ -29,7 +31,7 @@ export class Spark {
   }
 
   draw() {
-    const to = Date.now();
+    const to = now();
     const from = to - HOUR;
     while (this.points.length > 2 && this.points[1][0] < from) this.points.shift();
     const known = this.points.map(([, value]) => value).filter((value) => value !== null);

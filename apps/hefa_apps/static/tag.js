@@ -1,6 +1,6 @@
 // The trend of one tag: mean with the band from least to greatest, gaps as gaps, new readings as they arrive.
 
-import { colour, number, onTheme, time, unit, word, zone } from "./figures.js";
+import { colour, now, number, onTheme, time, unit, word, zone } from "./figures.js";
 import { collect, onReading, watch } from "./live.js";
 
 const [tag] = collect();
@@ -68,7 +68,6 @@ function draw() {
   place.replaceChildren();
   const ink = colour("ink-3");
   const rule = colour("rule-2");
-  const now = Date.now() / 1000;
   const size = () => ({ width: place.clientWidth, height: Math.max(240, Math.min(innerHeight * 0.42, 34 * rem)) });
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize); // grows with the wall
   const axis = { stroke: ink, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1 }, font: `${0.76 * rem}px Inter` };
@@ -79,7 +78,7 @@ function draw() {
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
       cursor: { points: { size: 7 }, drag: { x: true, y: false } },
       legend: { show: false },
-      scales: { x: { time: true, range: () => [now - HOURS[span] * 3600, Date.now() / 1000] }, y: { range: reach } },
+      scales: { x: { time: true, range: () => [now() / 1000 - HOURS[span] * 3600, now() / 1000] }, y: { range: reach } },
       axes: [
         { ...axis, size: 3 * rem, values: clocks },
         { ...axis, size: 4.2 * rem, values: (_, splits) => splits.map((v) => number(v, splitDecimals(splits))) },
