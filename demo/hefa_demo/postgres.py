@@ -47,6 +47,11 @@ _SETTINGS = {
 }
 
 
+_CREATE = r"""
+SELECT format('CREATE DATABASE %I', :'name') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
+"""
+
+
 class PostgresError(Exception):
     """The embedded server cannot run; the text says why and what to do."""
 
@@ -203,7 +208,7 @@ def create_database(dsn: str, name: str) -> None:
     env = {**os.environ, "PGUSER": unquote(parts.username or "postgres"), "LC_ALL": "C", "PGCONNECT_TIMEOUT": "10"}
     if parts.password:
         env["PGPASSWORD"] = unquote(parts.password)
-    argv = [str(binaries() / "createdb"), f"--maintenance-db={bare}", name]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
+    argv = [str(binaries() / "psql"), "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--set=name={name}", bare]
+    done = subprocess.run(argv, input=_CREATE, env=env, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0 and "already exists" not in done.stderr:
         raise PostgresError(f"database {name} could not be made: {done.stderr.strip()}")
