@@ -21,7 +21,8 @@ EDGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 RESERVED = frozenset({"state", "ingest", "api"})
 
 SHARED_DATA = f"$share/ingest/{PREFIX}/+/data"
-SHARED_EVENT = f"$share/ingest/{PREFIX}/+/event"
+# A share of its own: the embedded broker takes a second filter under one name for the first, and is silent on it.
+SHARED_EVENT = f"$share/ingest-event/{PREFIX}/+/event"
 STATUS_FILTER = f"{PREFIX}/+/status"
 INGEST_STATE_FILTER = f"{PREFIX}/state/ingest/+"
 

@@ -31,8 +31,7 @@ logger = logging.getLogger(__name__)
 PATIENCE_S = 3.0  # how long storing may fail before gateways are told to wait
 RETRY_S = (0.1, 3.0)  # delay before trying again: first, longest
 ALIVE_S = 5.0  # between two signs of life
-# One share name per filter: the embedded broker takes a second filter under one name for the first, and is silent on it.
-SUBSCRIPTIONS = (topics.SHARED_DATA, f"$share/ingest-event/{topics.PREFIX}/+/event", topics.STATUS_FILTER)
+SUBSCRIPTIONS = (topics.SHARED_DATA, topics.SHARED_EVENT, topics.STATUS_FILTER)
 REJECTIONS = 1000  # in one ack
 
 
