@@ -278,6 +278,7 @@ def test_a_fault_moves_what_it_touches_and_leaves_the_rest_bit_for_bit() -> None
         (Disturbances(cavitation={"P-243": 1.0}), "A2-SX.SXA.FIC-A-feed.pv", -1, 5),
         (Disturbances(emulsion={"SXA": 1.0}), "A2-SX.SXA.MS-A10.intf", +1, 60),
         (Disturbances(ambient=-20.0), "A6-UTIL.COOL.CT-621.tsup", -1, 5),
+        (Disturbances(ambient=-40.0), "A4-CALC.TK1.TKN-401.gas", +1, 300),
         (Disturbances(probe_bias={"R-101": 0.5, "R-102": 0.5}), "A1-FEED.DISS.FIC-151.pv", +1, 120),
     ],
 )

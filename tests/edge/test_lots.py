@@ -12,6 +12,8 @@ from hefa_contract.plant import load
 from hefa_edge.config import read_seeds
 from hefa_edge.plant import behaviour
 from hefa_edge.plant.flowsheet import GRID, DynamicPlant
+from hefa_edge.plant.lots import Lots
+from hefa_edge.plant.nature import Fluctuations
 from hefa_edge.plant.substances import ATOMIC, OXIDE
 
 TEXTS = read_seeds(Path(__file__).resolve().parents[2] / "seeds")
@@ -127,3 +129,14 @@ def test_names_are_used_once_and_events_can_be_sent() -> None:
     assert {e.subject for e in events} <= paths
     message = Events(epoch="0" * 16, seq=1, made=START, events=events[:200])
     assert decode(encode(message)).message.events == events[:200]  # type: ignore[union-attr]
+
+
+def test_the_circuit_gives_by_share_and_runs_empty() -> None:
+    book = Lots(PLANT, Fluctuations(1))
+    circuit = {"CL-1": 100.0, "CL-2": 50.0}
+    taken: dict[str, float] = defaultdict(float)
+    for _ in range(4):
+        for lot, kg in book._mixed(circuit, 45.0):
+            taken[lot] += kg
+    assert taken == pytest.approx({"CL-1": 100.0, "CL-2": 50.0}, abs=0.01)
+    assert sum(circuit.values()) < 0.01
