@@ -1,6 +1,7 @@
 """`hefa-platform`: the platform's commands. Parses, builds, calls; what it calls knows nothing of the command line."""
 
 import logging
+import os
 import re
 import signal
 import socket
@@ -107,14 +108,23 @@ def ingest(
     mqtt_url: Annotated[str | None, typer.Option(help="mqtt://user:password@host:port", metavar="URL")] = None,
     secrets_dir: SecretsOption = None,
     worker: WorkerOption = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that share the load.")] = 1,
+    leash: Annotated[bool, typer.Option("--leash", hidden=True)] = False,
 ) -> None:
     """Take what gateways send: MQTT in, database, acks out."""
     from hefa_platform.ingest import Limits, Worker
+    from hefa_platform.pool import Pool, on_leash, worker_command
     from hefa_platform.store.intake import Intake
 
     settings = _settings(dsn=dsn, mqtt_url=mqtt_url, secrets_dir=secrets_dir)
     name = worker or _worker_name("ingest")
     url = _need(lambda: settings.ingest_mqtt_url)
+    if workers > 1:
+        found = {"HEFA_DSN": _need(lambda: settings.dsn_of("ingest")), "HEFA_MQTT_URL": url}
+        pool = Pool(name, workers, worker_command, os.environ | found)
+        with _stopping() as stop:
+            stop.then(pool.stop)
+            raise typer.Exit(pool.run())
     limits = Limits(
         settings.receive_maximum, settings.group_messages, settings.group_readings, settings.session_expiry_s
     )
@@ -128,6 +138,8 @@ def ingest(
         )
         process = Worker(database, intake, url, name, limits)
         stop.then(process.stop)
+        if leash:
+            on_leash(process.stop)
         process.run()
 
 

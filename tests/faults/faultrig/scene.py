@@ -108,9 +108,16 @@ class Scene:
         return made
 
     def start_worker(
-        self, name: str = "w1", *, fail: str = "", db: Proxy | None = None, mqtt: Proxy | None = None, **env: str
+        self,
+        name: str = "w1",
+        *,
+        count: int = 1,
+        fail: str = "",
+        db: Proxy | None = None,
+        mqtt: Proxy | None = None,
+        **env: str,
     ) -> Child:
-        """An ingest worker, on proxies where given. Returns at once."""
+        """An ingest worker, or a pool of `count`, on proxies where given. Returns at once."""
         dsn = self.dsns["ingest"]
         if db is not None:
             dsn = dsn.replace(f":{urlsplit(dsn).port}/", f":{db.port}/")
@@ -119,7 +126,7 @@ class Scene:
             url = url.replace(f":{self.broker.port}", f":{mqtt.port}")
         child = Child(
             f"ingest-{name}",
-            [str(BIN / "hefa-platform"), "ingest", "--worker", name],
+            [str(BIN / "hefa-platform"), "ingest", "--worker", name, "--workers", str(count)],
             self.folder / "logs" / f"{name}.log",
             env=_environ(HEFA_DSN=dsn, HEFA_MQTT_URL=url, HEFA_FAILPOINT=fail, **env),
         )
@@ -268,7 +275,8 @@ class Scene:
             yield
         finally:
             for child in children:
-                os.kill(child.pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGCONT)
 
     def clock(self, offset_s: float, name: str = "e1") -> None:
         """Move the clock of an edge process."""
@@ -281,6 +289,11 @@ class Scene:
     def query(self, statement: str, *parameters: object) -> list[tuple]:
         with psycopg.connect(self.dsns["admin"]) as connection:
             return connection.execute(statement, parameters or None).fetchall()
+
+    def tag(self, edge: str) -> str:
+        """A tag that is the edge's."""
+        statement = "SELECT tag.name FROM tag JOIN edge USING (edge_id) WHERE edge.name = %s AND kind = 'gauge' LIMIT 1"
+        return str(self.query(statement, edge)[0][0])
 
     def count(self, table: str = "reading") -> int:
         return int(self.query(f"SELECT count(*) FROM {table}")[0][0])
