@@ -21,9 +21,11 @@ from hefa_contract.plant import Plant
 from hefa_edge.checkpoint import Checkpoint
 from hefa_edge.config import Settings
 from hefa_edge.gateway import close_gateways, open_gateways
+from hefa_edge.injections import Injections
 from hefa_edge.outbox import OutboxFull
 from hefa_edge.simulation import OWN_TEMPLATE, Tick
-from hefa_edge.site import GatewayFailed, edges_of, reporter_of, simulate, tags_of
+from hefa_edge.site import GatewayFailed, edges_of, reporter_of, simulate, tags_of, troubles_of
+from hefa_edge.truth import TruthLedger
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +56,11 @@ class Backfill:
     ) -> None:
         """Open the outboxes of the backfill lane. `to` (µs) ends the history earlier than now.
 
-        Raises ConfigError, sqlite3.Error.
+        Raises ConfigError, FaultError, sqlite3.Error.
         """
         self._clock, self._checkpoint, self._to = clock, checkpoint, to
+        troubles = troubles_of(plant, settings)
+        troubles.hear(Injections(settings.state_dir).read())
         # A gateway's own tags tell of the gateway that is: it has no past to simulate.
         self._tags = [tag for tag in tags_of(plant, settings.profile) if tag.template != OWN_TEMPLATE]
         edges = edges_of(self._tags)
@@ -64,11 +68,12 @@ class Backfill:
         self._who = reporter_of(plant, edges)
         self.stop = threading.Event()
         start = (self._target() - round(history_s * 1e6)) // TICK * TICK
-        self._simulation = simulate(plant, settings, self._tags, start - TICK)
+        self._simulation = simulate(plant, settings, self._tags, start - TICK, troubles)
         saved = checkpoint.read()
         if saved is not None:
             self._simulation.restore(saved, reported=True)
             self._simulation.skip(start - TICK, tell=True)
+        self._truth = TruthLedger(settings.truth_path)
         self._first = self._simulation.ts
         self._readings = 0
 
@@ -99,11 +104,15 @@ class Backfill:
             return False
         finally:
             close_gateways(self._gateways.values())
+            self._truth.close()
 
     def _block(self, ticks: int) -> None:
         """Make some minutes, keep them in the outboxes, then save where the plant is."""
         start = self._simulation.ts
-        made = [self._simulation.advance((start // TICK + k) * TICK) for k in range(1, ticks + 1)]
+        made, accounts = [], []
+        for k in range(1, ticks + 1):
+            made.append(self._simulation.advance((start // TICK + k) * TICK))
+            accounts.append((self._simulation.ts, self._simulation.account()))
         tag = np.concatenate([tick.tag for tick in made])
         times = np.repeat([tick.ts for tick in made], [len(tick.tag) for tick in made]).astype(np.int64)
         value = np.concatenate([tick.value for tick in made])
@@ -129,6 +138,7 @@ class Backfill:
                     self.stop.wait(0.1)
         if not self.stop.is_set():
             self._readings += len(tag)
+            self._truth.record(accounts, [event for tick in made for event in tick.events])
             self._checkpoint.save(self._simulation.dump())
 
     def _events(self, ticks: list[Tick]) -> dict[str, list[tuple[int, AnyEvent]]]:

@@ -24,8 +24,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hefa_contract.plant import Plant, PlantError, load
 from hefa_edge import backfill as backfills
+from hefa_edge.catalogue import FaultError
 from hefa_edge.checkpoint import Checkpoint, Occupied
 from hefa_edge.config import ConfigError, Settings, read_seeds
+from hefa_edge.fault_commands import faults_app, truth_command
 from hefa_edge.operating_point import steady_command
 from hefa_edge.simulation import OWN_TEMPLATE
 from hefa_edge.site import TICK, GatewayFailed, Site, simulate, tags_of
@@ -78,6 +80,9 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", help="dynamic: the plant with its physics; steady: near normal values. (HEFA_MODEL)"),
 ]
+ScenarioOption = Annotated[
+    str | None, typer.Option("--scenario", help="A story of faults, such as normal-month. (HEFA_SCENARIO)")
+]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same readings. (HEFA_SEED)")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR. (HEFA_LOG_LEVEL)")]
 
@@ -90,6 +95,7 @@ def run(
     mqtt_url: MqttUrl = None,
     profile: ProfileOption = None,
     model: ModelOption = None,
+    scenario: ScenarioOption = None,
     seed: SeedOption = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -102,6 +108,7 @@ def run(
             mqtt_url=mqtt_url,
             profile=profile,
             model=model,
+            scenario=scenario,
             seed=seed,
             log_level=log_level,
         )
@@ -128,6 +135,7 @@ def backfill(
     mqtt_url: MqttUrl = None,
     profile: ProfileOption = None,
     model: ModelOption = None,
+    scenario: ScenarioOption = None,
     seed: SeedOption = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -145,6 +153,7 @@ def backfill(
             mqtt_url=mqtt_url,
             profile=profile,
             model=model,
+            scenario=scenario,
             seed=seed,
             log_level=log_level,
         )
@@ -200,6 +209,8 @@ def preview(
 
 
 app.command("steady")(steady_command)
+app.command("truth")(truth_command)
+app.add_typer(faults_app, name="faults")
 
 
 def main() -> None:
@@ -242,7 +253,7 @@ def _explained() -> Iterator[None]:
             name = ".".join(map(str, problem["loc"]))
             typer.echo(f"setting {name}: {problem['msg']} (HEFA_{name.upper()})", err=True)
         raise typer.Exit(2) from None
-    except (PlantError, ConfigError, Occupied) as error:
+    except (PlantError, ConfigError, FaultError, Occupied) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     except sqlite3.DatabaseError as error:

@@ -42,6 +42,10 @@ class Settings(BaseSettings):
         description="dynamic: the reference plant with its physics, needs behaviour.toml among the seeds; steady: any "
         "plant, near its normal values. Unset: dynamic where that file is.",
     )
+    scenario: str | None = Field(
+        None,
+        description="A story of faults from the seeds' scenarios/, such as normal-month. Unset: nothing goes wrong.",
+    )
     seed: int = Field(1, ge=0, description="Another seed is another history; the same seed gives the same readings.")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     outbox_max_bytes: int = Field(
@@ -67,6 +71,11 @@ class Settings(BaseSettings):
     def state_dir(self) -> Path:
         """Directory of checkpoint and outboxes."""
         return self.data_dir / "edge"
+
+    @property
+    def truth_path(self) -> Path:
+        """File of the truth ledger."""
+        return self.data_dir / "truth.sqlite"
 
     def broker_url(self, edge: str) -> str:
         """Find the broker of a gateway. Raises ConfigError when neither URL nor secret is there."""

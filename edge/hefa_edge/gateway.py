@@ -44,7 +44,7 @@ class Gateway:
         """
         url = settings.broker_url(edge)
         parse_url(url)  # told before a file is made
-        self.edge = edge
+        self.edge, self._url, self._settings = edge, url, settings
         self._names = [tag.name for tag in tags]
         self._mine = np.array([tag.edge == edge for tag in tags], dtype=bool)
         self._lane: Lane = lane
@@ -58,16 +58,9 @@ class Gateway:
             grace_s=settings.outbox_grace_s,
             clock=clock,
         )
-        self.publisher = Publisher(
-            edge,
-            url,
-            self.outbox,
-            client_id=f"{edge}{suffix}",
-            announce=lane == "live",
-            window=settings.window,
-            rto_s=settings.resend_s,
-            clock=clock,
-        )
+        self.publisher = self._publisher()
+        self._cut = False
+        self._fast_us = 0
         self._blocked = False
         self._vitals = Vitals(self, clock)
 
@@ -92,14 +85,17 @@ class Gateway:
         made = round(self._clock() * 1e6)
         rows = np.flatnonzero(self._mine[tag])
         messages: list[Message] = list(
-            pack(self._names, tag[rows], ts[rows], value[rows], quality[rows], lane=self._lane, made=made)
+            pack(
+                self._names, tag[rows], ts[rows] + self._fast_us, value[rows], quality[rows], lane=self._lane, made=made
+            )
         )
         for start in range(0, len(events), MAX_EVENTS):
             part = list(events[start : start + MAX_EVENTS])
             messages.append(Events(epoch="", seq=0, made=made, events=part))
         if messages:
             self.outbox.append(messages, mark)
-            self.publisher.notify()
+            if not self._cut:
+                self.publisher.notify()
         return len(messages)
 
     def record_or_skip(
@@ -125,18 +121,49 @@ class Gateway:
                 logger.warning("outbox has room again edge=%s", self.edge)
                 self._blocked = False
 
+    def suffer(self, *, cut: bool = False, fast_us: int = 0) -> None:
+        """Have no network while `cut`: what is recorded waits in the outbox; and a clock that is `fast_us` ahead.
+
+        Call it again when that changes; nothing happens as long as it does not.
+        """
+        self._fast_us = fast_us
+        if cut and not self._cut:
+            self.publisher.stop()
+        elif self._cut and not cut:
+            self.publisher = self._publisher()
+            self.publisher.start()
+        self._cut = cut
+
     def vitals(self) -> dict[str, float]:
         """Measure the gateway itself: value by suffix of its own tags."""
         return self._vitals.measure()
 
+    @property
+    def clock_ahead_ms(self) -> float:
+        """By how much its clock is fast."""
+        return self._fast_us / 1000
+
     def start(self) -> None:
         """Begin to publish."""
-        self.publisher.start()
+        if not self._cut:
+            self.publisher.start()
 
     def stop(self) -> None:
         """End the session and close the outbox."""
         self.publisher.stop()
         self.outbox.close()
+
+    def _publisher(self) -> Publisher:
+        return Publisher(
+            self.edge,
+            self._url,
+            self.outbox,
+            client_id=self.edge if self._lane == "live" else f"{self.edge}-{self._lane}",
+            announce=self._lane == "live",
+            window=self._settings.window,
+            rto_s=self._settings.resend_s,
+            clock=self._clock,
+        )
 
 
 def open_gateways(
@@ -183,6 +210,6 @@ class Vitals:
             "cpu": round(self._load, 1),
             "buf": float(self._gateway.outbox.depth.readings),
             "rtt": math.nan if link.round_trip_ms is None else round(link.round_trip_ms, 1),
-            "off": round((self._clock() - now - self._offset) * 1000, 1),
+            "off": round((self._clock() - now - self._offset) * 1000 + self._gateway.clock_ahead_ms, 1),
             "link": float(link.connected),
         }

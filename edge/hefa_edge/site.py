@@ -9,20 +9,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hefa_contract.event import AnyEvent
 from hefa_contract.plant import Plant, Tag
+from hefa_edge import catalogue, episodes
 from hefa_edge.checkpoint import Checkpoint
 from hefa_edge.config import ConfigError, Profile, Settings, read_seeds
-from hefa_edge.gateway import close_gateways, open_gateways
+from hefa_edge.episodes import Strike, Troubles
+from hefa_edge.gateway import Gateway, close_gateways, open_gateways
+from hefa_edge.injections import Injections
 from hefa_edge.plant import PlantModel, behaviour
+from hefa_edge.plant.disturbances import undisturbed
 from hefa_edge.plant.flowsheet import DynamicPlant
 from hefa_edge.plant.steady import SteadyPlant
 from hefa_edge.simulation import OWN_TEMPLATE, Simulation
+from hefa_edge.truth import TruthLedger
 
 logger = logging.getLogger(__name__)
 
@@ -40,18 +45,27 @@ def tags_of(plant: Plant, profile: Profile) -> list[Tag]:
     return [tag for tag in plant.tags.values() if profile == "full" or tag.core]
 
 
-def simulate(plant: Plant, settings: Settings, tags: Sequence[Tag], ts: int) -> Simulation:
+def simulate(
+    plant: Plant, settings: Settings, tags: Sequence[Tag], ts: int, troubles: Troubles | None = None
+) -> Simulation:
     """Begin a simulation of `tags` at `ts` (µs). Raises ConfigError when the model wants what the seeds have not."""
-    return Simulation(model_of(plant, settings), tags, settings.seed, ts)
+    return Simulation(model_of(plant, settings, troubles), tags, settings.seed, ts, troubles)
 
 
-def model_of(plant: Plant, settings: Settings) -> PlantModel[Any]:
+def troubles_of(plant: Plant, settings: Settings) -> Troubles:
+    """What goes wrong at the site: the scenario that the settings choose. Raises FaultError, ConfigError."""
+    texts = read_seeds(settings.seeds)
+    return episodes.troubles(texts, plant, catalogue.read(texts, plant), settings.seed, settings.scenario)
+
+
+def model_of(plant: Plant, settings: Settings, troubles: Troubles | None = None) -> PlantModel[Any]:
     """Build the plant that the settings choose. Raises ConfigError."""
     texts = read_seeds(settings.seeds)
     if settings.model == "steady" or (settings.model is None and behaviour.FILE not in texts):
         return SteadyPlant(plant, settings.seed)
     try:
-        return DynamicPlant(plant, behaviour.read(texts), settings.seed)
+        schedule = undisturbed if troubles is None else troubles.disturbances
+        return DynamicPlant(plant, behaviour.read(texts), settings.seed, schedule)
     except behaviour.BehaviourError as error:
         raise ConfigError(f"{error}; or choose --model steady") from None
 
@@ -73,14 +87,32 @@ def reporter_of(plant: Plant, edges: Sequence[str]) -> Callable[[AnyEvent], str]
     return choose
 
 
+def afflict(gateways: Mapping[str, Gateway], plant: Plant, strikes: Sequence[Strike]) -> None:
+    """Let the gateways suffer what strikes them now, and be well again from what has ended."""
+    cut: set[str] = set()
+    fast: dict[str, int] = {}
+    for strike in strikes:
+        if strike.kind.acts == "gateway":
+            edge = next(tag.edge for tag in plant.tags_below(strike.target))
+            if strike.kind.on == "link":
+                cut.add(edge)
+            else:
+                fast[edge] = round(strike.severity * strike.kind.full * 1e6)
+    for edge, gateway in gateways.items():
+        gateway.suffer(cut=edge in cut, fast_us=fast.get(edge, 0))
+
+
 class Site:
     """The running site. `run` it; `stop` may be set from anywhere."""
 
     def __init__(
         self, plant: Plant, settings: Settings, checkpoint: Checkpoint, clock: Callable[[], float] = time.time
     ) -> None:
-        """Open the outboxes and bring the plant to now. Raises ConfigError, sqlite3.Error."""
-        self._clock, self._checkpoint = clock, checkpoint
+        """Open the outboxes and bring the plant to now. Raises ConfigError, FaultError, sqlite3.Error."""
+        self._clock, self._checkpoint, self._plant = clock, checkpoint, plant
+        self._injections = Injections(settings.state_dir)
+        self._troubles = troubles_of(plant, settings)
+        self._troubles.hear(self._injections.poll())
         self._tags = tags_of(plant, settings.profile)
         edges = edges_of(self._tags)
         self._gateways = open_gateways(edges, self._tags, settings, "live", clock)
@@ -88,7 +120,7 @@ class Site:
         self._who = reporter_of(plant, edges)
         self.stop = threading.Event()
         now = self._now()
-        self._simulation = simulate(plant, settings, self._tags, now)
+        self._simulation = simulate(plant, settings, self._tags, now, self._troubles)
         saved = checkpoint.read()
         if saved is not None:
             self._simulation.restore(saved, reported=False)
@@ -97,6 +129,7 @@ class Site:
         recorded = [gateway.outbox.mark() for gateway in self._gateways.values()]
         self._simulation.skip(max([0, *(mark[1] for mark in recorded if mark is not None)]))
         self._simulation.skip(self._now(), tell=True)  # later than `now`: building a plant takes a moment
+        self._truth = TruthLedger(settings.truth_path)
         self._waiting = False
         self._saved = self._simulation.ts // CHECKPOINT
 
@@ -127,9 +160,13 @@ class Site:
         finally:
             close_gateways(self._gateways.values())
             self._save()
+            self._truth.close()
         logger.info("site stopped")
 
     def _tick(self, ts: int) -> None:
+        if (ts - TICK) % CHECKPOINT == 0:
+            self._troubles.hear(self._injections.poll())
+        afflict(self._gateways, self._plant, self._troubles.active(ts))
         own = {edge: gateway.vitals() for edge, gateway in self._gateways.items()} if self._own else {}
         measured = {i: own[edge][suffix] for i, edge, suffix in self._own if suffix in own[edge]}
         tick = self._simulation.advance(ts, measured)
@@ -141,6 +178,9 @@ class Site:
             gateway.record_or_skip(
                 tick.tag, times, tick.value, tick.quality, events.get(edge, ()), mark=(ts - TICK, ts)
             )
+        accounts = [(ts, self._simulation.account())] if ts % CHECKPOINT == 0 else []
+        if accounts or tick.events:
+            self._truth.record(accounts, tick.events)
         if ts // CHECKPOINT != self._saved:
             self._save()
 
