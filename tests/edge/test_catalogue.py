@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -184,6 +185,7 @@ def test_a_changed_meter_goes_on_from_its_new_register_and_says_so() -> None:
     assert registers[-1] == pytest.approx(1.0, abs=0.02)
     swaps = [event for event in events if type(event).__name__ == "MeterSwap"]
     assert [(swap.subject, swap.initial) for swap in swaps] == [(tag.name, 0.0)]
+    assert msgspec.json.encode(swaps[0])
     assert swaps[0].final == pytest.approx(tag.normal, abs=0.02)
     assert all(type(event).__name__ != "MeterSwap" for event in shown("meter-reset", range(61), 60, [tag])[1])
 
