@@ -52,13 +52,16 @@ def demo(
         Literal["mosquitto", "iotcore"] | None,
         typer.Option(help="MQTT broker; without a wish mosquitto where it is installed, else the embedded iotcore."),
     ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="A story of faults from seeds/scenarios, such as normal-month.", metavar="NAME")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what earlier runs kept, and begin anew.")] = False,
 ) -> None:
     """Run the plant, the gateways, the platform and the portal here, until Ctrl-C."""
     if fresh and dsn:
         raise typer.BadParameter("--fresh deletes files of ours, not a database on your server: drop that one yourself")
     length = None if run_for is None else _duration(run_for)
-    options = Options(data_dir, _duration(history), profile, length, dsn, broker, fresh)
+    options = Options(data_dir, _duration(history), profile, length, dsn, broker, fresh, scenario)
     screen = Screen()
     try:
         code = Supervisor(options, screen).run()

@@ -115,7 +115,7 @@ class Supervisor:
         self._keep("maintain", self._child("maintain", "hefa-platform", "maintain"))
         self._backfill()
         live_from = datetime.now(UTC)
-        self._keep("edge", self._child("edge", "hefa-edge", "run", "--profile", self.options.profile))
+        self._keep("edge", self._child("edge", "hefa-edge", "run", *self._story()))
         self._until_live(live_from)
         self._until_summed_up()
         self._ready = True
@@ -191,7 +191,7 @@ class Supervisor:
         if self.layout.history.exists():
             self.screen.step("the history is there; the plant goes on from now")
             return
-        argv = ["--history", f"{self.options.history:.0f}s", "--profile", self.options.profile, "--progress", "json"]
+        argv = ["--history", f"{self.options.history:.0f}s", *self._story(), "--progress", "json"]
         begun = datetime.now(UTC)
         child = self._child("backfill", "hefa-edge", "backfill", *argv, piped=True)
         self._begin(child)
@@ -210,6 +210,11 @@ class Supervisor:
         span = {"from": (begun - timedelta(seconds=self.options.history)).isoformat(), "to": begun.isoformat()}
         self.layout.history.write_text(json.dumps({**span, "readings": readings}) + "\n")
         self.screen.step(f"the history is complete: {readings:,} readings through MQTT")
+
+    def _story(self) -> list[str]:
+        """Which plant `hefa-edge` shows: how many tags, and what goes wrong."""
+        scenario = self.options.scenario
+        return ["--profile", self.options.profile, *(("--scenario", scenario) if scenario else ())]
 
     def _until_live(self, since: datetime) -> None:
         """Wait until every tier is well and REST serves a reading that the live gateways made."""

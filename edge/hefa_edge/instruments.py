@@ -122,7 +122,9 @@ class Instruments:
             return []
         step = tag.resolution or 1e-9
         reason = "a used meter, soon at the end of its register" if initial else "replaced"
-        return [MeterSwap(ts=ts, subject=name, final=float(np.floor(shown / step) * step), initial=initial, reason=reason)]
+        return [
+            MeterSwap(ts=ts, subject=name, final=float(np.floor(shown / step) * step), initial=initial, reason=reason)
+        ]
 
     def _chance(self, name: str, purpose: str, number: int) -> float:
         return float(keyed.uniform(keyed.keys([name], self._seed, purpose), number)[0])
