@@ -30,6 +30,7 @@ RTO_S, RTO_MAX_S = 10.0, 300.0  # time to wait for an ack before sending again; 
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 30.0  # time to wait before connecting again; doubles each time
 STABLE_S = 10.0  # a connection that lasted so long resets that delay
 IDLE_S, BUSY_S = 0.5, 0.02  # longest and shortest sleep of the thread
+DEAF_RTOS = 6  # a connection on which nothing is acknowledged for so many times the resend delay is left for another
 PURGE_S = 0.1  # pause between two small deletions of what is out of grace
 BITE = 32  # messages read from the outbox at once
 
@@ -88,7 +89,7 @@ class Publisher:
         self._accepting = self._connected = False
         self._round_trip_ms: float | None = None
         self._said: dict[str, str] = {}
-        self._next_purge = 0.0
+        self._next_purge = self._heard = 0.0
         self._stop = threading.Event()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -193,6 +194,12 @@ class Publisher:
         self._take_errors(session)
         self._judge_states(session)
         now = time.monotonic()
+        if not self._accepting or not self._flights:
+            self._heard = now
+        elif now - self._heard > DEAF_RTOS * self._rto:
+            session.ended = f"nothing was acknowledged for {now - self._heard:.0f} s"
+            self._heard = now
+            return
         if self._accepting:
             self._send_again(session, now)
             self._send_first(session, now)
@@ -221,6 +228,8 @@ class Publisher:
 
     def _take_acks(self, session: Session) -> None:
         acks, session.acks = session.acks, []
+        if acks:
+            self._heard = time.monotonic()
         mine = [ack for ack in acks if ack.epoch == self._outbox.epoch]
         done = [seq for ack in mine for seq in ack.ok]
         if done:

@@ -126,9 +126,13 @@ def ingest(
             stop.then(pool.stop)
             raise typer.Exit(pool.run())
     limits = Limits(
-        settings.receive_maximum, settings.group_messages, settings.group_readings, settings.session_expiry_s
+        settings.receive_maximum,
+        settings.group_messages,
+        settings.group_readings,
+        settings.session_expiry_s,
+        settings.silence_s,
     )
-    with _stopping() as stop, _database(settings, "ingest", "hefa-ingest", max_size=2) as database:
+    with _stopping() as stop, _database(settings, "ingest", "hefa-ingest", max_size=2, patience_s=3.0) as database:
         intake = Intake(
             database,
             name,

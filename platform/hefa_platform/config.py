@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     edge_limit: int = Field(
         1000, ge=0, description="Gateways the platform registers by itself, those of the model included."
     )
+    silence_s: float = Field(
+        60.0,
+        ge=1,
+        description="Seconds without data, while gateways are online, after which a worker is not ready and connects anew.",
+    )
     session_expiry_s: int = Field(
         0,
         ge=0,

@@ -37,12 +37,14 @@ REJECTIONS = 1000  # in one ack
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker holds at most. `receive_maximum` bounds what waits in memory, unacknowledged."""
+    """What a worker holds at most. `receive_maximum` bounds what waits in memory, unacknowledged; `silence_s` is how
+    long it may hear nothing while gateways are online."""
 
     receive_maximum: int = 200
     group_messages: int = 100
     group_readings: int = 20_000
     session_expiry_s: int = 0
+    silence_s: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,9 @@ class Worker:
         self._told: tuple[bool, str] | None = None
         self._said = ""
         self._session: Session | None = None
+        self._heard = time.monotonic()
+        self._tried = 0.0
+        self._expecting = False  # gateways are online: there should be data
 
     def run(self) -> None:
         """Wait for the database, then for the broker, and work until `stop`. Raises what is a bug."""
@@ -106,6 +111,8 @@ class Worker:
 
     def _receive(self, inbound: Inbound) -> None:
         waiting = _read(inbound)
+        if waiting.arrival is not None:
+            self._heard = time.monotonic()
         with self._queued:
             self._queue.append(waiting)
             self._queued.notify()
@@ -139,12 +146,25 @@ class Worker:
                 self._tell()
             if time.monotonic() >= next_sign:
                 next_sign = time.monotonic() + ALIVE_S
-                detail = "" if session.up else "waiting for the broker"
-                if not self._insist(lambda d=detail: self._intake.alive(session.up, d), self._refuse):  # type: ignore[misc]
+                if not self._insist(self._sign, self._refuse):
                     return
             group = self._take(timeout_s=0.5)
             if group:
                 self._store(session, group)
+
+    def _sign(self) -> None:
+        """Say that we live, and whether data flows; a connection on which none does is left for another one."""
+        up = self._session is not None and self._session.up
+        silence = time.monotonic() - self._heard
+        deaf = self._expecting and silence > self._limits.silence_s
+        detail = f"no data for {silence:.0f} s, though gateways are online" if deaf else ""
+        self._expecting = self._intake.alive(up and not deaf, detail if up else "waiting for the broker")
+        if up and deaf and self._session is not None and silence // self._limits.silence_s > self._tried:
+            self._tried = silence // self._limits.silence_s
+            logger.warning("%s: connecting anew worker=%s", detail, self._name)
+            self._session.reconnect()
+        elif not deaf:
+            self._tried = 0.0
 
     def _take(self, timeout_s: float) -> list[_Waiting]:
         """What waits now, up to the limits of a group; no lingering for more."""

@@ -6,6 +6,7 @@ number may meanwhile belong to another one. What is not acknowledged comes again
 """
 
 import logging
+import socket
 import ssl
 import threading
 import time
@@ -111,6 +112,13 @@ class Session:
         for message in messages:
             if self.up and message.connection == self._connection:
                 self._client.ack(message.mid, message.qos)
+
+    def reconnect(self) -> None:
+        """Leave this connection as if it had broken, and begin another one."""
+        opened = self._client.socket()
+        if isinstance(opened, socket.socket):
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
 
     def stop(self, farewell: tuple[str, bytes]) -> None:
         """Publish a last retained message, wait for it a moment, and leave in good order."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 
 import pytest
 
@@ -89,5 +91,28 @@ def test_a_network_that_misbehaves(stage, side: str, long: bool) -> None:
         scene.run(seconds)
         link.heal()
         scene.until(lambda: scene.pending() < 20, f"the outboxes are empty again after: {wrong}", 150)
+    scene.drain()
+    scene.judge()
+
+
+@pytest.mark.fault("14", "a broker that delivers nothing")
+def test_a_silent_connection_is_left_for_another(stage) -> None:
+    """Both sides are connected and nothing comes: the worker is not ready and tries anew, the gateways too."""
+    scene = stage(broker="mosquitto")
+    worker = scene.start_worker(HEFA_SILENCE_S="3")
+    edge = scene.start_edge()
+    scene.flows()
+    rules = scene.broker.folder / "mosquitto" / "mosquitto.acl"
+    kept = rules.read_text()
+    rules.write_text(kept.replace("topic read hefa/v1/+/data", "topic read hefa/v1/+/nothing"))
+    os.kill(scene.broker.pid, signal.SIGHUP)
+    ready = "SELECT ready, detail LIKE 'no data for %% s, though gateways are online' FROM worker WHERE task = %s"
+    scene.until(lambda: scene.query(ready, "ingest") == [(False, True)], "the worker is not ready", 30)
+    scene.until(lambda: "connecting anew" in worker.log.read_text(), "the worker connects anew", 30)
+    scene.until(lambda: "nothing was acknowledged" in edge.log.read_text(), "the gateways connect anew", 30)
+    rules.write_text(kept)
+    os.kill(scene.broker.pid, signal.SIGHUP)
+    scene.flows(60)
+    scene.until(lambda: scene.query(ready, "ingest") == [(True, False)], "the worker is ready again", 30)
     scene.drain()
     scene.judge()

@@ -166,3 +166,26 @@ def test_terminated_sessions(stage) -> None:
         thread.join()
     scene.drain()
     scene.judge()
+
+
+@pytest.mark.fault("restore", "database restored to a state before the last acks")
+def test_a_restored_database_gets_back_what_it_had_acknowledged(stage, killable) -> None:
+    scene = stage()
+    scene.start_worker()
+    scene.start_maintain()
+    scene.start_edge()
+    scene.flows()
+    scene.pause_platform()
+    scene.save_database()
+    scene.resume_platform()
+    scene.flows()
+    scene.run(3)
+    scene.drain()
+    before = scene.count()
+    scene.pause_platform()
+    scene.restore_database()
+    assert scene.count() < before
+    scene.resume_platform()
+    scene.until(lambda: scene.count() == before, "what was acknowledged since is there again")
+    scene.drain()
+    scene.judge()

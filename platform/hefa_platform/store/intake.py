@@ -113,8 +113,8 @@ class Intake:
                 [list(known), list(known.values())],
             )
 
-    def alive(self, ready: bool, detail: str = "") -> None:
-        """Leave a sign of life, and read the database's incarnation again."""
+    def alive(self, ready: bool, detail: str = "") -> bool:
+        """Leave a sign of life, and read the database's incarnation again; returns whether any gateway is online."""
         with self._transaction() as connection:
             self.incarnation = self._registry.refresh(connection)
             self._guard.inherit(connection)
@@ -126,7 +126,9 @@ class Intake:
                 """,
                 [self._worker, ready, detail],
             )
+            online = connection.execute("SELECT EXISTS (SELECT FROM edge WHERE online)").fetchone()
         self._guard.committed()
+        return online == (True,)
 
     def _isolate(self, arrival: Arrival, error: Refused) -> Outcome:
         """Store one message without the readings that the database refuses."""

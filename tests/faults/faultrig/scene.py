@@ -330,6 +330,41 @@ class Scene:
         """Let things go on."""
         time.sleep(seconds)
 
+    def pause_platform(self) -> None:
+        """Stop everything that uses the database."""
+        for child in [*self.workers.values(), *self._others]:
+            child.stop()
+
+    def resume_platform(self) -> None:
+        for child in [*self.workers.values(), *self._others]:
+            child.start()
+
+    def save_database(self) -> None:
+        """Copy the database, which nobody uses."""
+        self._copy(self._name, f"{self._name}_saved")
+
+    def restore_database(self) -> None:
+        """Put the copy in the place of the database, as somebody restores a backup: it says that it is another life."""
+        self.forget_database()
+        self._copy(f"{self._name}_saved", self._name)
+        self._copy(f"{self._name}_saved", None)
+        with psycopg.connect(self.dsns["admin"]) as connection:
+            connection.execute("UPDATE instance SET incarnation = gen_random_uuid()")
+
+    @property
+    def _name(self) -> str:
+        return self.dsns["admin"].rpartition("/")[2]
+
+    def _copy(self, source: str, target: str | None) -> None:
+        server = self.dsns["admin"].rpartition("/")[0]
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as admin:
+            if target is None:
+                admin.execute(f'DROP DATABASE "{source}" WITH (FORCE)')
+                return
+            # TimescaleDB's own workers hold sessions; there they are ended for the copy.
+            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [source])
+            admin.execute(f'CREATE DATABASE "{target}" TEMPLATE "{source}"')
+
     def forget_database(self) -> None:
         """Drop the database now."""
         server, _, name = self.dsns["admin"].rpartition("/")
