@@ -112,7 +112,7 @@ class Site:
         self._clock, self._checkpoint, self._plant = clock, checkpoint, plant
         self._injections = Injections(settings.state_dir)
         self._troubles = troubles_of(plant, settings)
-        self._troubles.hear(self._injections.poll())
+        self._hear(0)
         self._tags = tags_of(plant, settings.profile)
         edges = edges_of(self._tags)
         self._gateways = open_gateways(edges, self._tags, settings, "live", clock)
@@ -146,6 +146,7 @@ class Site:
                 self._check()
                 now = self._now()
                 if now - self._simulation.ts > LAG:
+                    self._hear(now)
                     self._simulation.skip(now, tell=True)
                 while self._simulation.ts + TICK <= now and not self.stop.is_set():
                     self._tick((self._simulation.ts // TICK + 1) * TICK)
@@ -164,8 +165,8 @@ class Site:
         logger.info("site stopped")
 
     def _tick(self, ts: int) -> None:
-        if (ts - TICK) % CHECKPOINT == 0:
-            self._troubles.hear(self._injections.poll())
+        if ts // CHECKPOINT != self._heard:
+            self._hear(ts)
         afflict(self._gateways, self._plant, self._troubles.active(ts))
         own = {edge: gateway.vitals() for edge, gateway in self._gateways.items()} if self._own else {}
         measured = {i: own[edge][suffix] for i, edge, suffix in self._own if suffix in own[edge]}
@@ -183,6 +184,11 @@ class Site:
             self._truth.record(accounts, tick.events)
         if ts // CHECKPOINT != self._saved:
             self._save()
+
+    def _hear(self, ts: int) -> None:
+        """Hear of injected faults: before the minute of `ts`, in which they may begin, is made."""
+        self._heard = ts // CHECKPOINT
+        self._troubles.hear(self._injections.poll())
 
     def _save(self) -> None:
         self._saved = self._simulation.ts // CHECKPOINT

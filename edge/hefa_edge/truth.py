@@ -83,9 +83,9 @@ def told(path: Path, plant: Plant, start: int, end: int) -> dict[str, Any]:
     db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
     try:
         times = [ts for (ts,) in db.execute("SELECT ts FROM books ORDER BY ts")]
-        if not times or end <= times[0] or start >= times[-1]:
+        start, end = max([start, *times[:1]]), min([end, *times[-1:]])
+        if not times or end <= start:
             raise TruthError("the truth ledger has nothing of that time")
-        start, end = max(start, times[0]), min(end, times[-1])
         first, last = _at(db, times, start), _at(db, times, end)
         events = db.execute(
             "SELECT ts, type, subject, body FROM event WHERE ts >= ? AND ts < ? ORDER BY ts", (start, end)

@@ -17,6 +17,7 @@ from hefa_edge.injections import Injections
 from hefa_edge.site import Site
 
 MINUTE = 60_000_000
+STRIKES = (("pump-bearing-wear", "A2-SX.SXT.P-241"), ("comms-loss", "A6-UTIL.EDGE.GW-4"))
 
 
 def invoke(*arguments: str) -> object:
@@ -73,10 +74,6 @@ def test_a_running_site_hears_of_a_fault_labels_it_and_a_gateway_is_cut_off(plan
     with Checkpoint(settings.state_dir) as checkpoint:
         site = Site(plant, settings, checkpoint, lambda: now[0])
         begin = round(now[0] * 1e6)
-        for fault, target in (("pump-bearing-wear", "A2-SX.SXT.P-241"), ("comms-loss", "A6-UTIL.EDGE.GW-4")):
-            Injections(settings.state_dir).add(
-                Episode(fault=fault, target=target, severity=0.6, start=begin + MINUTE, end=begin + 2 * MINUTE)
-            )
         told, cut = [], {}
         for gateway in site._gateways.values():
             record = gateway.record_or_skip
@@ -89,6 +86,10 @@ def test_a_running_site_hears_of_a_fault_labels_it_and_a_gateway_is_cut_off(plan
         for gateway in site._gateways.values():
             gateway.start()
         for second in range(1, 151):
+            for fault, target in STRIKES if second == 30 else ():
+                Injections(settings.state_dir).add(
+                    Episode(fault=fault, target=target, severity=0.6, start=begin + MINUTE, end=begin + 2 * MINUTE)
+                )
             site._tick(begin + second * 1_000_000)
             cut[second] = [edge for edge, gateway in site._gateways.items() if gateway._cut]
         close_gateways(site._gateways.values())
@@ -98,7 +99,7 @@ def test_a_running_site_hears_of_a_fault_labels_it_and_a_gateway_is_cut_off(plan
         for fault in ("pump-bearing-wear", "comms-loss")
         for action, k in (("start", 1), ("end", 2))
     }
-    assert cut[59] == cut[121] == []
-    assert cut[61] == ["gw-a4"]
+    assert cut[59] == cut[120] == []
+    assert cut[60] == cut[119] == ["gw-a4"]
     rows = sqlite3.connect(tmp_path / "truth.sqlite").execute("SELECT count(*) FROM books").fetchone()
     assert rows == (2,)
