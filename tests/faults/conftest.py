@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = table(config.stash[_rows])
+    lines = table([row for row in config.stash[_rows] if row.number != "0"])
     if config.stash[_rows]:
         terminalreporter.section("nothing lost, nothing twice")
         for line in lines:

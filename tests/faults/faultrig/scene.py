@@ -399,6 +399,7 @@ class Scene:
                     recorded[edge] = oracle.read(sorted(self.edge_folder(name).glob(f"{edge}-*.oracle")))
                 outboxes[edge] = [path for path in [self.outbox(edge, name)] if path.exists()]
         found = verdict.judge(self.dsns["admin"], self.dsns["jobs"], recorded, outboxes, self._ignored)
+        self._evidence = (recorded, outboxes)
         for child in alive:
             found.check(child.returncode in (-signal.SIGKILL, 0), f"{child.name} ended by itself\n{child.tail()}")
         self._logs(found)
@@ -410,6 +411,10 @@ class Scene:
         assert found.recorded > 0, "nothing was recorded: this proves nothing"
         assert not found.problems, "\n".join(found.problems)
         return found
+
+    def look(self, connection: psycopg.Connection) -> list[str]:
+        """Judge once more, with this connection; what is wrong."""
+        return verdict.look(connection, *self._evidence, self._ignored).problems
 
     def _logs(self, found: verdict.Verdict) -> None:
         """No traceback, and no password, in any log."""

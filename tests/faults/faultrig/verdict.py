@@ -55,42 +55,52 @@ def judge(
 
     Whatever is stored of the edges `ignored` is not asked for.
     """
-    verdict = Verdict()
     finish_rollups(jobs)
     with psycopg.connect(admin) as connection:
-        ids = dict(connection.execute("SELECT name, tag_id FROM tag").fetchall())
-        stored, stored_value = _stored(connection)
-        verdict.stored = len(stored)
-        twice = len(stored) - len(np.unique(stored))
-        verdict.check(twice == 0, f"{twice} readings are there twice")
-        elsewhere = _elsewhere(connection, ids)
-        verdict.quarantined, verdict.conflicts = (len(keys) for keys in elsewhere)
-        allowed: list[Keys] = [_of_edges(connection, ignored)]
-        for edge, record in recorded.items():
-            names = np.array([ids[name] for name in record.names], np.int64)
-            keys, perhaps = _keys(names, record.kept), _keys(names, record.perhaps)
-            verdict.recorded += len(keys)
-            allowed += [keys, perhaps]
-            missing = keys[~np.isin(keys, np.concatenate([stored, *elsewhere]))]
-            told = _given_up(connection, edge)
-            verdict.given_up += told
-            # What an outbox gave up and told is no silent loss; what it skipped was never kept.
-            given_up_of_kept = told - record.skipped
-            verdict.lost += max(0, len(missing) - given_up_of_kept)
-            verdict.check(
-                len(missing) == given_up_of_kept or (given_up_of_kept > len(missing) and len(record.perhaps) > 0),
-                f"{edge}: {len(missing)} recorded readings are nowhere, gaps tell of {given_up_of_kept}",
-            )
-            _same_values(verdict, edge, keys, record.kept["value"], stored, stored_value, elsewhere)
-        strangers = stored[~np.isin(stored, np.concatenate([np.empty(0, np.int64), *allowed]))]
-        verdict.strange = len(strangers)
-        verdict.check(not len(strangers), f"{len(strangers)} stored readings that nobody recorded")
-        _accounts(verdict, connection)
-        _latest(verdict, connection)
-        _rollups(verdict, connection)
-        for edge, files in outboxes.items():
-            for file in files:
-                _outbox(verdict, connection, edge, file)
+        return look(connection, recorded, outboxes, ignored)
+
+
+def look(
+    connection: psycopg.Connection,
+    recorded: Mapping[str, oracle.Recorded],
+    outboxes: Mapping[str, Sequence[Path]],
+    ignored: Sequence[str] = (),
+) -> Verdict:
+    """What `judge` does once the rollups are finished."""
+    verdict = Verdict()
+    ids = dict(connection.execute("SELECT name, tag_id FROM tag").fetchall())
+    stored, stored_value = _stored(connection)
+    verdict.stored = len(stored)
+    twice = len(stored) - len(np.unique(stored))
+    verdict.check(twice == 0, f"{twice} readings are there twice")
+    elsewhere = _elsewhere(connection, ids)
+    verdict.quarantined, verdict.conflicts = (len(keys) for keys in elsewhere)
+    allowed: list[Keys] = [_of_edges(connection, ignored)]
+    for edge, record in recorded.items():
+        names = np.array([ids[name] for name in record.names], np.int64)
+        keys, perhaps = _keys(names, record.kept), _keys(names, record.perhaps)
+        verdict.recorded += len(keys)
+        allowed += [keys, perhaps]
+        missing = keys[~np.isin(keys, np.concatenate([stored, *elsewhere]))]
+        told = _given_up(connection, edge)
+        verdict.given_up += told
+        # What an outbox gave up and told is no silent loss; what it skipped was never kept.
+        given_up_of_kept = told - record.skipped
+        verdict.lost += max(0, len(missing) - given_up_of_kept)
+        verdict.check(
+            len(missing) == given_up_of_kept or (given_up_of_kept > len(missing) and len(record.perhaps) > 0),
+            f"{edge}: {len(missing)} recorded readings are nowhere, gaps tell of {given_up_of_kept}",
+        )
+        _same_values(verdict, edge, keys, record.kept["value"], stored, stored_value, elsewhere)
+    strangers = stored[~np.isin(stored, np.concatenate([np.empty(0, np.int64), *allowed]))]
+    verdict.strange = len(strangers)
+    verdict.check(not len(strangers), f"{len(strangers)} stored readings that nobody recorded")
+    _accounts(verdict, connection)
+    _latest(verdict, connection)
+    _rollups(verdict, connection)
+    for edge, files in outboxes.items():
+        for file in files:
+            _outbox(verdict, connection, edge, file)
     verdict.duplicated = max(verdict.duplicated, twice)
     return verdict
 
