@@ -81,7 +81,7 @@ def test_a_lab_result_says_when_it_was_entered(client: TestClient) -> None:
         ({"type": "party"}, 422, "'note'"),
         ({"ts": "2026-03-10T00:00:00"}, 422, "no offset"),
         ({"ts": 1773100800}, 422, "RFC 3339"),
-        ({"ts": (datetime.now(UTC) + timedelta(minutes=6)).isoformat()}, 422, "five minutes ahead"),
+        ({"ts": (datetime.now(UTC) + timedelta(days=1)).isoformat()}, 422, "five minutes ahead"),
         ({"subject": ""}, 422, "subject"),
         ({"subject": "x" * 201}, 422, "subject"),
         ({"text": None}, 422, "text"),

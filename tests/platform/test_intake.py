@@ -158,7 +158,7 @@ def test_a_reading_that_may_not_be_stored_goes_to_quarantine_alone(site: Site) -
         [
             ("gw-1.a", 0, 1.0, 192),
             ("gw-2.a", 0, 1.0, 192),
-            ("gw-1.a", 301_000_000 + 60_000_000, 2.0, 192),
+            ("gw-1.a", DAY, 2.0, 192),
             ("gw-1.a", -91 * DAY, 3.0, 192),
             ("gw-1.a", 5, 4.0, 192),
         ],
