@@ -36,7 +36,7 @@ class Tick(NamedTuple):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """The books at a moment: amounts since ever by register, in and out since the plant began and held, by species."""
+    """The books at a moment: amounts since ever by register, in and out since it began, held, kg."""
 
     registers: dict[str, float]
     came_in: dict[str, dict[str, float]] = {}

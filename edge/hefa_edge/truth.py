@@ -17,7 +17,6 @@ import numpy as np
 
 from hefa_contract.event import AnyEvent
 from hefa_contract.plant import Plant
-from hefa_edge.plant.substances import ATOMIC, SPECIES
 from hefa_edge.simulation import Account
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000
@@ -29,9 +28,6 @@ CREATE TABLE IF NOT EXISTS event (
   PRIMARY KEY (ts, type, subject, body)
 ) WITHOUT ROWID;
 """
-# kg per unit of the books: kmol, and t of water.
-_KG = {**dict(zip(SPECIES[:8], ATOMIC.tolist(), strict=True)), "water": 1000.0}
-
 Books = Mapping[str, Mapping[str, float]]
 
 
@@ -152,13 +148,12 @@ def _carriers(plant: Plant, first: Account, last: Account) -> dict[str, dict[str
 def _masses(first: Account, last: Account) -> dict[str, dict[str, float]]:
     """Mass of each element and of water in kg: in, out, held at both ends, and what that leaves unexplained."""
     found = {}
-    for species, kg in _KG.items() if last.held else ():
+    for species in next(iter(last.held.values()), {}):
         came = _sum(last.came_in, species) - _sum(first.came_in, species)
         went = _sum(last.went_out, species) - _sum(first.went_out, species)
         before, after = _sum(first.held, species), _sum(last.held, species)
-        amounts = {"in": came, "out": went, "held_from": before, "held_to": after}
-        found[species] = {name: kg * amount for name, amount in amounts.items()}
-        found[species]["unexplained"] = kg * (came - went - (after - before))
+        left = came - went - (after - before)
+        found[species] = {"in": came, "out": went, "held_from": before, "held_to": after, "unexplained": left}
     return found
 
 
@@ -166,9 +161,7 @@ def _streams(first: Books, last: Books) -> dict[str, dict[str, float]]:
     """Mass by stream and element, kg; what is not in a stream is left out."""
     found = {}
     for stream, amounts in last.items():
-        kg = {
-            name: _KG[name] * (amounts[name] - first.get(stream, {}).get(name, 0.0)) for name in amounts if name in _KG
-        }
+        kg = {name: amount - first.get(stream, {}).get(name, 0.0) for name, amount in amounts.items()}
         found[stream] = {name: mass for name, mass in kg.items() if mass != 0}
     return found
 
