@@ -21,6 +21,7 @@ from hefa_contract.envelope import decode, parse_correlation
 from hefa_contract.rejection import Rejected
 from hefa_platform.failpoint import reach
 from hefa_platform.mqtt import Inbound, Session
+from hefa_platform.retry import retry
 from hefa_platform.store.arrival import Arrival, Outcome
 from hefa_platform.store.database import Database, SchemaMissing, Unavailable
 from hefa_platform.store.intake import Intake
@@ -165,6 +166,10 @@ class Worker:
             self._session.reconnect()
         elif not deaf:
             self._tried = 0.0
+
+        tried = retry(self._database, self._intake)
+        if tried:
+            logger.info("tried again from quarantine pieces=%d worker=%s", tried, self._name)
 
     def _take(self, timeout_s: float) -> list[_Waiting]:
         """What waits now, up to the limits of a group; no lingering for more."""

@@ -1,6 +1,6 @@
 """What a route gets to work with: the caller, known and allowed, and the database.
 
-A route asks for `Viewer`, `Operator` or `Admin`; who is less does not get in. The parts live in `app.state`.
+A route asks for `Viewer`, `Operator`, `Engineer` or `Admin`; who is less does not get in. The parts live in `app.state`.
 """
 
 from dataclasses import dataclass
@@ -76,4 +76,5 @@ def parts_of(request: Request) -> Parts:
 
 Viewer = Annotated[Caller, Security(_Needs("viewer"))]
 Operator = Annotated[Caller, Security(_Needs("operator"))]
+Engineer = Annotated[Caller, Security(_Needs("engineer"))]
 Admin = Annotated[Caller, Security(_Needs("admin"))]

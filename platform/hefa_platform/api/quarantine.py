@@ -1,18 +1,21 @@
-"""Refused data, kept for people to look at."""
+"""Refused data, kept for people to look at and to decide about."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
-from pydantic import Field
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
 
 from hefa_contract.rejection import Code
-from hefa_platform.api.guard import Viewer
+from hefa_platform.api.guard import Caller, Engineer, Viewer
 from hefa_platform.api.params import Answer, Page, Text, from_cursor, to_cursor
-from hefa_platform.api.problems import responses
+from hefa_platform.api.problems import Problem, responses
+from hefa_platform.store import quarantine as decisions
 from hefa_platform.store import records as store
 
 router = APIRouter(prefix="/v1", tags=["pipeline"])
+
+State = Literal["open", "retrying", "retried", "discarded"]
 
 
 class Quarantined(Answer):
@@ -29,7 +32,7 @@ class Quarantined(Answer):
     topic: str
     reading: dict[str, Any] | None = Field(description="The refused reading as it was received")
     size: int | None
-    state: Literal["open", "retried", "discarded"]
+    state: State
 
 
 class Quarantine(Answer):
@@ -38,7 +41,7 @@ class Quarantine(Answer):
 
 
 class Ask(Page):
-    state: Literal["open", "retried", "discarded"] | None = None
+    state: State | None = None
     edge: Text | None = None
     code: Code | None = None
 
@@ -62,3 +65,46 @@ def quarantine(caller: Viewer, query: Annotated[Ask, Query()]) -> Quarantine:
         for row in rows[: query.limit]
     ]  # fmt: skip
     return Quarantine(items=items, next=to_cursor(items[-1].id) if len(rows) > query.limit else None)
+
+
+class Why(BaseModel):
+    """Why somebody decided so; it stays with the data and in the audit."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500, examples=["the tag is in the model now"])]
+
+
+class Decided(Answer):
+    id: int
+    state: State
+
+
+Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="Id of the refused data")]
+
+
+@router.post(
+    "/quarantine/{id}/retry", summary="Try refused data again", status_code=202, responses=responses(400, 403, 404, 409)
+)
+def retry(caller: Engineer, id: Id, body: Why) -> Decided:
+    """Have ingest judge it once more, by today's rules and model, within some seconds. Refused again, it comes again."""
+    return _decide(caller, id, "retry", body)
+
+
+@router.post("/quarantine/{id}/discard", summary="Discard refused data", responses=responses(400, 403, 404, 409))
+def discard(caller: Engineer, id: Id, body: Why) -> Decided:
+    """Say that it is not needed. It stays where it is, with the reason."""
+    return _decide(caller, id, "discard", body)
+
+
+def _decide(caller: Caller, id: int, decision: decisions.Decision, body: Why) -> Decided:
+    by = caller.principal.key_id
+    try:
+        state = decisions.decide(caller.database, id, decision, site=caller.site, reason=body.reason, by=by)
+    except decisions.NotOpen as error:
+        detail = f"It is {error} already: only what is open can be decided about."
+        raise Problem(409, "decided", "Decided already", detail) from None
+    except decisions.NotWhole:
+        detail = "Not all of it was kept, so it cannot be tried again: have the gateway send it, and discard this."
+        raise Problem(409, "not-whole", "Not whole", detail) from None
+    if state is None:
+        raise Problem(404, "quarantine-unknown", "Unknown id", f"There is no refused data with the id {id} for this key.")
+    return Decided.model_validate({"id": id, "state": state})
