@@ -9,15 +9,11 @@ from typing import Annotated, Literal
 import typer
 
 from hefa_demo.config import Options, parse_duration
+from hefa_demo.drill import Drill, DrillError, report
 from hefa_demo.screen import Screen
 from hefa_demo.supervisor import DemoError, Supervisor
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `demo` a named command while it is the only one."""
 
 
 def _duration(text: str) -> float:
@@ -69,6 +65,24 @@ def demo(
         screen.failed(str(error))
         code = 1
     raise typer.Exit(code)
+
+
+@app.command()
+def drill(
+    data_dir: Annotated[Path, typer.Option(help="The folder of the running demo.", envvar="HEFA_DATA_DIR")] = Path(
+        ".hefa"
+    ),
+) -> None:
+    """Break the running demo on purpose, and show that nothing was lost: about four minutes, in a second terminal."""
+    screen = Screen()
+    try:
+        blows, accounts, energy = Drill(data_dir, screen).run()
+    except DrillError as error:
+        screen.failed(str(error))
+        raise typer.Exit(1) from None
+    for line in report(blows, accounts, energy):
+        typer.echo(line)
+    raise typer.Exit(0 if accounts and all(account.holds for account in accounts) else 1)
 
 
 def main() -> None:

@@ -21,6 +21,12 @@ def answers(url: str) -> bool:
     return _get(url) is not None
 
 
+def ask(url: str, key: str) -> Any:
+    """The JSON of an answer with 200; None otherwise."""
+    text = _get(url, key)
+    return None if text is None else json.loads(text)
+
+
 def newest_reading(api: str, key: str) -> datetime:
     """Time of the newest reading that REST serves; 1970 when there is none."""
     items = _items(f"{api}/v1/latest?core=true&limit=1000", key)

@@ -160,6 +160,25 @@ def maintain(dsn: DsnOption = None, secrets_dir: SecretsOption = None, worker: W
 
 
 @app.command()
+def refill(dsn: DsnOption = None, secrets_dir: SecretsOption = None) -> None:
+    """After the database came back from a backup: have the gateways send again what they still hold.
+
+    What is there already is recognised; what was acknowledged after the backup comes back.
+    """
+    from hefa_platform.store.upkeep import renew_incarnation
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
+
+    def renew(database: Database) -> str:
+        with database.connection() as connection:
+            return renew_incarnation(connection)
+
+    with _stopping() as stop, _database(settings, "owner", "hefa-refill", max_size=1) as database:
+        incarnation = _insist(stop, lambda: renew(database))
+    typer.echo(f"the database is {incarnation} from now on; gateways hear of it within some seconds")
+
+
+@app.command()
 def serve(
     dsn: DsnOption = None,
     secrets_dir: SecretsOption = None,

@@ -69,6 +69,13 @@ def trim_ledger(connection: Connection, keep_days: int) -> int:
     ).rowcount
 
 
+def renew_incarnation(connection: Connection) -> str:
+    """Say that the database is another one than before; gateways then send what they still hold. Returns the new id."""
+    row = connection.execute("UPDATE instance SET incarnation = gen_random_uuid() RETURNING incarnation").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
 def alive(connection: Connection, worker: str, ready: bool, detail: str = "") -> None:
     """Leave maintain's sign of life."""
     connection.execute(
