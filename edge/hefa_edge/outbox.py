@@ -344,7 +344,7 @@ class Outbox:
         room = os.statvfs(self._reserve.parent)
         if room.f_bavail * room.f_frsize >= 3 * _RESERVE:
             self._disk_full = not self._set_aside()
-        elif within >= 2 * _RESERVE:
+        elif within >= _RESERVE:
             self._disk_full = False
         return gone
 

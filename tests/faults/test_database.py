@@ -17,7 +17,7 @@ from hefa_demo.process import wait_until
 
 
 @pytest.mark.fault("9", "database killed")
-@pytest.mark.parametrize("how", ["kill -9", "immediate stop"])
+@pytest.mark.parametrize("how", ["kill -9", pytest.param("immediate stop", marks=pytest.mark.hours)])
 def test_a_database_that_dies_under_load(stage, killable, how: str, long: bool) -> None:
     scene = stage(how)
     scene.start_worker("w1")
@@ -86,11 +86,11 @@ def test_a_second_for_each_answer(stage, long: bool) -> None:
     scene.start_edge()
     scene.flows()
     link.delay(1.0)
-    scene.run(120 if long else 8)
+    scene.run(120 if long else 5)
     link.heal()
     with psycopg.connect(scene.dsns["admin"]) as admin:
         admin.execute("LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
-        scene.run(60 if long else 5)
+        scene.run(60 if long else 4)
     scene.drain()
     scene.judge()
 
@@ -144,6 +144,7 @@ def test_a_full_disk_that_is_freed(killable, small_disk: Path, stage) -> None:
         admin.execute("DROP TABLESPACE small")
 
 
+@pytest.mark.hours
 @pytest.mark.fault("9", "sessions ended by an administrator")
 def test_terminated_sessions(stage) -> None:
     scene = stage()

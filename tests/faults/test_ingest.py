@@ -7,7 +7,13 @@ import time
 import psycopg
 import pytest
 
-POINTS = ["ingest.received", "intake.copying", "intake.committing", "ingest.committed", "ingest.answered"]
+POINTS = [
+    pytest.param("ingest.received", marks=pytest.mark.hours),
+    "intake.copying",
+    pytest.param("intake.committing", marks=pytest.mark.hours),
+    "ingest.committed",
+    pytest.param("ingest.answered", marks=pytest.mark.hours),
+]
 
 
 @pytest.mark.fault("6", "ingest killed")
@@ -40,14 +46,14 @@ def test_a_worker_that_never_comes_back(stage) -> None:
 
 
 @pytest.mark.fault("8", "workers restarted one by one")
-def test_a_rolling_restart(stage) -> None:
+def test_a_rolling_restart(stage, long: bool) -> None:
     scene = stage()
     names = ["w1", "w2", "w3"]
     for name in names:
         scene.start_worker(name)
     scene.start_edge()
     scene.flows()
-    for name in names * 2:
+    for name in names * (10 if long else 1):
         scene.workers[name].stop()
         assert scene.workers[name].returncode == 0, scene.workers[name].tail()
         scene.start_worker(name)
@@ -57,14 +63,14 @@ def test_a_rolling_restart(stage) -> None:
 
 
 @pytest.mark.fault("23", "worker frozen")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.hours)])
 def test_a_worker_that_stands_still(stage, workers: int, long: bool) -> None:
     scene = stage(f"one of {workers}")
     running = [scene.start_worker(f"w{n}") for n in range(workers)]
     scene.start_edge(rate=6000)
     scene.flows()
     with scene.frozen(running[0]):
-        scene.run(60 if long else 6)
+        scene.run(60 if long else 4)
     scene.flows()
     scene.drain()
     scene.judge()
@@ -159,7 +165,7 @@ def test_rubbish_is_named_and_hurts_nobody(stage, long: bool) -> None:
 @pytest.mark.fault("all", "random kills under load")
 def test_anything_at_any_time(stage, server, long: bool) -> None:
     """What a bad night does: every few seconds something else dies, freezes or is cut."""
-    scene = stage(f"{'20 minutes' if long else '30 seconds'}, 3 workers")
+    scene = stage(f"{'20 minutes' if long else '20 seconds'}, 3 workers")
     mqtt, db = scene.proxy(scene.broker.port), scene.proxy(scene.port, postgres=True)
     names = ["w1", "w2", "w3"]
     for name in names:
@@ -168,7 +174,7 @@ def test_anything_at_any_time(stage, server, long: bool) -> None:
     for edges in (["gw-a1", "gw-a2"], ["gw-a3", "gw-a4"]):
         scene.start_edge(edges[0], edges, mqtt=mqtt, rate=1500)
     scene.flows()
-    end = time.monotonic() + (1200 if long else 30)
+    end = time.monotonic() + (1200 if long else 20)
 
     def worker() -> None:
         name = scene.chance.choice(names)
