@@ -1,6 +1,7 @@
 """The file of injected faults."""
 
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,18 +32,21 @@ def test_clearing_ends_what_goes_on_and_forgets_what_had_not_begun(tmp_path: Pat
     assert file.read() == [episode(0, 3 * MINUTE), episode(0, MINUTE), episode(0, fault="poor-gas")]
 
 
-def _add(directory: Path, number: int) -> None:
-    for k in range(10):
-        Injections(directory).add(episode(number * 100 + k))
+WRITER = """
+import sys
+from pathlib import Path
+from hefa_edge.episodes import Episode
+from hefa_edge.injections import Injections
+for k in range(10):
+    start = int(sys.argv[2]) * 100 + k
+    Injections(Path(sys.argv[1])).add(Episode(fault="weak-acid", target="HEFA-BT", severity=0.5, start=start))
+"""
 
 
 def test_writers_do_not_lose_each_others_faults(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_add, args=(tmp_path, number)) for number in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(20)
+    """In processes of their own, which cannot import the tests."""
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(number)]) for number in range(2)]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
     assert len(Injections(tmp_path).read()) == 20
 
 
