@@ -106,5 +106,7 @@ def _decide(caller: Caller, id: int, decision: decisions.Decision, body: Why) ->
         detail = "Not all of it was kept, so it cannot be tried again: have the gateway send it, and discard this."
         raise Problem(409, "not-whole", "Not whole", detail) from None
     if state is None:
-        raise Problem(404, "quarantine-unknown", "Unknown id", f"There is no refused data with the id {id} for this key.")
+        raise Problem(
+            404, "quarantine-unknown", "Unknown id", f"There is no refused data with the id {id} for this key."
+        )
     return Decided.model_validate({"id": id, "state": state})
