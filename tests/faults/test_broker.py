@@ -53,7 +53,7 @@ def test_a_broker_restored_from_yesterday(stage) -> None:
 
 # Seconds of each wrong in the short form, by side; the long form has all of it at both, and twenty times as long.
 WRONGS = {
-    "edge": {"cut again and again": 3, "refused": 2, "5 % of packets end the connection": 3, "half closed": 2},
+    "edge": {"cut again and again": 2, "refused": 1, "5 % of packets end the connection": 2, "half closed": 1},
     "worker": {"1 kB/s": 2, "1 s round trip": 3, "nothing passes": 3},
 }
 

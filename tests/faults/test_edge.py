@@ -94,12 +94,12 @@ def test_a_full_outbox_tells_exactly_what_it_gave_up(stage, policy: str) -> None
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 20 MB."""
+    """A file system of 14 MB."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system: run as root")
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)], check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=14m", "tmpfs", str(folder)], check=False)
     if done.returncode != 0:
         pytest.skip("this machine allows no mount: run where CAP_SYS_ADMIN is given")
     try:
@@ -114,7 +114,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.fault("13", "edge disk full")
 def test_a_full_disk_is_like_a_full_outbox(small_disk: Path, stage) -> None:
     scene = stage()
-    edge = scene.start_edge(data=small_disk, rate=30_000)
+    edge = scene.start_edge(data=small_disk, rate=50_000)
     scene.until(lambda: scene.free(small_disk) < 100_000, "the disk is full")
     scene.run(2)
     assert edge.running, edge.tail()

@@ -74,10 +74,11 @@ def die(store: Database, group: list[Arrival], monkeypatch: pytest.MonkeyPatch, 
     return met
 
 
-def test_in_flight_in_two_crashes_is_put_aside_and_nothing_else_is(store, admin, monkeypatch) -> None:
+def test_in_two_crashes_alone_is_put_aside_and_nothing_else_is(store, admin, monkeypatch) -> None:
     group = [message(seq) for seq in (12, 13, 14)]
     assert die(store, group, monkeypatch) == [12, 13, 14]
     assert die(store, group, monkeypatch) == [12, 13], "suspects are stored alone, so that they take nobody with them"
+    assert die(store, group, monkeypatch) == [12, 13]
     intake = worker(store)
     outcomes = intake.store(group)
     assert [outcome.finished for outcome in outcomes] == [True, True, True]

@@ -1,14 +1,16 @@
 """Which messages were being stored when a worker died: the guard against one that kills every worker it meets.
 
 A message that was in flight in a crash is a suspect and is stored alone from then on, so that it cannot take others
-with it; in flight in a second crash, it goes to quarantine. What is stored is a suspect no longer.
+with it. In two crashes that it met alone nobody else can have been the cause: then it goes to quarantine. Crashes in
+company count for nothing, or workers killed from outside would condemn what only happened to be there. What is stored
+is a suspect no longer.
 """
 
 from collections.abc import Sequence
 
 from hefa_platform.store.database import Connection
 
-CRASHES = 2  # after which a message is not tried again
+CRASHES = 2  # met alone, after which a message is not tried again
 _DEAD_S = 60  # a worker without a sign of life for so long has died with what it noted
 
 
@@ -19,7 +21,7 @@ class CrashGuard:
         self._worker = worker
         self._inherited = False
         self.suspects: dict[bytes, int] = {}
-        """Crashes by the hash of a message."""
+        """Crashes that a message met alone, by its hash."""
 
     def note(self, connection: Connection, hashes: Sequence[bytes]) -> None:
         """Say what is about to be stored, in a transaction of its own. Its COMMIT does not wait for the disk."""
@@ -53,7 +55,7 @@ class CrashGuard:
               UPDATE in_flight SET hashes = '{}' FROM dead WHERE in_flight.worker = dead.worker
             )
             INSERT INTO suspect (sha256, crashes)
-            SELECT hash, count(*) FROM dead, unnest(hashes) AS hash GROUP BY hash
+            SELECT hash, count(*) FILTER (WHERE cardinality(hashes) = 1) FROM dead, unnest(hashes) AS hash GROUP BY hash
             ON CONFLICT (sha256) DO UPDATE SET crashes = suspect.crashes + excluded.crashes, last_at = now()
             """,
             {"self": self._worker, "first": not self._inherited, "dead": _DEAD_S},

@@ -82,7 +82,7 @@ class Intake:
             return self._store([arrival])[0]
         logger.error("given up after %d crashes topic=%s key=%s", crashes, arrival.topic, arrival.key)
         why = f"workers died {crashes} times while they were storing it"
-        if arrival.decoded is not None and crashes == CRASHES:
+        if arrival.decoded is not None and crashes < 2 * CRASHES:
             with self._transaction() as connection:
                 self._guard.note(connection, [arrival.hash])
             return self._attempt([arrival], {0: (frozenset(range(arrival.readings)), why)})[0]
