@@ -101,13 +101,13 @@ def stage(
             if broker not in brokers.available():
                 pytest.skip(f"this fault is of {broker}, which is not installed")
             row = Row(marker.args[0], marker.args[1] + (f": {what}" if what else ""))
+            row.problems.append("not finished")
             request.config.stash[_rows].append(row)
             name = f"hefa_fault_{token.token_hex(4)}"
             made.append(name)
             dsns = make_database(name, tablespace)
             folder = tmp_path / name
             scene = Scene(folder, dsns, server, rig_secrets, broker, row, long=request.config.getoption("--long"))
-            row.problems.append("not finished")
             return stack.enter_context(scene)
 
         yield make

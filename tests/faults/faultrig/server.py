@@ -109,7 +109,8 @@ def template(dsn: str, seeds: Path) -> Iterator[Callable[[str], dict[str, str]]]
 
     with psycopg.connect(dsn, autocommit=True) as admin:
         # TimescaleDB's workers hold sessions on every database: no template is ever free there.
-        timescale = admin.execute("SELECT FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone()
+        found = admin.execute("SELECT FROM pg_available_extensions WHERE name = 'timescaledb'").fetchone()
+        timescale = found is not None
     if not timescale:
         create(name)
         fill(name)
