@@ -30,7 +30,7 @@ def test_the_catalogue_is_the_whole_plant(asking: Caller, plant) -> None:
 
 
 def test_lists_are_followed_to_their_end(asking: Caller, plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hefa_apps.client.PAGE", 100)
+    monkeypatch.setattr("hefa_apps.client.connection.PAGE", 100)
     assert len({r.tag for r in asking.latest()}) >= len(plant.tags) - 10
 
 

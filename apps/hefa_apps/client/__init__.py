@@ -1,0 +1,58 @@
+"""The one door to the platform: its REST API as typed calls, made with the key of the person who asks.
+
+Hides HTTP, paging, retries and the wire's JSON. Every failure is one of four: `Unavailable` (wait), `Denied` (the
+key), `Missing` (no such thing) or `Refused` (the question; its text tells what to change). Nothing is cached but the
+catalogue (assets and tags) and the key's own role, for seconds and per key, because two keys may see different sites.
+
+One module per noun: its dataclasses, and a class of its calls that `Caller` inherits. A new noun is a module and a
+base class here.
+"""
+
+from hefa_apps.client.access import ROLES, AccessCalls, Me
+from hefa_apps.client.connection import Asking, Check, Connection, Ready, Stream
+from hefa_apps.client.failures import Denied, Missing, Refused, Unavailable
+from hefa_apps.client.intake import Edge, Freshness, IntakeCalls, Pipeline
+from hefa_apps.client.plant import Catalogue, Limits, Meter, Node, PlantCalls, Root, Tag
+from hefa_apps.client.readings import Latest, ReadingCalls, Series, SeriesAnswer
+from hefa_apps.client.use import Consumption, Use, UseCalls
+
+__all__ = [
+    "ROLES",
+    "Asking",
+    "Caller",
+    "Catalogue",
+    "Check",
+    "Consumption",
+    "Denied",
+    "Edge",
+    "Freshness",
+    "Latest",
+    "Limits",
+    "Me",
+    "Meter",
+    "Missing",
+    "Node",
+    "Pipeline",
+    "Platform",
+    "Ready",
+    "Refused",
+    "Root",
+    "Series",
+    "SeriesAnswer",
+    "Stream",
+    "Tag",
+    "Unavailable",
+    "Use",
+]
+
+
+class Caller(PlantCalls, ReadingCalls, UseCalls, IntakeCalls, AccessCalls):
+    """The platform for one key."""
+
+
+class Platform(Connection):
+    """The platform at one address; the portal has one of it."""
+
+    def caller(self, key: str) -> Caller:
+        """Return the API as seen with `key`."""
+        return Caller(self, key)
