@@ -392,9 +392,12 @@ class Supervisor:
         def ask(number: int, frame: FrameType | None) -> None:
             self._asked += 1  # the second time, everything is ended by force
 
-        wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        # What is ignored stays ignored: nohup asks for that.
-        before = {n: signal.signal(n, ask) for n in wanted if signal.getsignal(n) is not signal.SIG_IGN}
+        wanted = [signal.SIGINT, signal.SIGTERM]
+        # An ignored hang-up stays ignored: nohup asks for that. An ignored SIGINT is only what a shell gives to
+        # whatever a script starts with `&`, and kill -INT has to stop the demo there too.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            wanted.append(signal.SIGHUP)
+        before = {number: signal.signal(number, ask) for number in wanted}
         try:
             yield
         finally:
