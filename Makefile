@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 UV ?= uv
 COMPOSE ?= docker compose
+# Most tests wait for a broker or a server rather than for the processor.
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --quiet --no-input --disable-pip-version-check --progress-bar off
@@ -25,8 +27,8 @@ setup: $(VENV)/.dev $(VENV)/.hefa ## everything for development, in .venv
 demo: $(VENV)/.demo $(VENV)/.hefa ## the whole stack on this machine, no Docker; ARGS='--for 90s --history 6h'
 	@exec $(BIN)/hefa demo $(ARGS)
 
-test: setup ## all tests that need no Docker; ARGS='-k topics'
-	@$(BIN)/pytest -m "$(PLAIN)" $(ARGS)
+test: setup ## all tests that need no Docker; ARGS='-k topics' JOBS=0
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m "$(PLAIN)" $(ARGS)
 
 check: setup ## format, lint, types, architecture, documents
 	@$(BIN)/ruff format --quiet --check || { echo "run: $(BIN)/ruff format" >&2; exit 1; }

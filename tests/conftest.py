@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -96,6 +97,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if natural:
         config.hook.pytest_deselected(items=natural)
         items[:] = [item for item in items if item not in natural]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Under xdist the workers collect, and the controller tells.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["natural"] = session.config.stash.get(_deselected, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    node.config.stash[_deselected] = getattr(node, "workeroutput", {}).get("natural", [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
