@@ -112,42 +112,6 @@ def plant(database: Any) -> Iterator[Plant]:
     plant.close()
 
 
-# --- one register reading after another ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "hours", "modulus", "max_rate", "amount", "is_reset", "believed"),
-    [
-        (100.0, 130.0, 1, 1e7, 500, 30, False, True),
-        (9_999_990.0, 15.0, 1, 1e7, 500, 25, False, True),  # rolls over
-        (1_234_567.0, 12.0, 1, 1e7, 500, 12, True, True),  # started again: the new number is all that is known
-        (1_234_567.0, 900.0, 1, 1e7, 500, 900, True, False),  # a new meter that does not start at zero
-        (100.0, 700.0, 1, 1e7, 500, 600, False, False),  # more than the meter can count
-        (100.0, 700.0, 2, 1e7, 500, 600, False, True),  # … but not in two hours
-        (100.0, 100.0, 1, 1e7, 500, 0, False, True),
-        (9_999_990.0, 15.0, 1, 1e7, None, 25, False, True),  # without a rate a step of half the register is the border
-        (4_000_000.0, 15.0, 1, 1e7, None, 15, True, True),
-        (500.0, 15.0, 1, None, 500, 15, True, True),  # without a modulus nothing rolls over
-        (2e7, 15.0, 1, 1e7, 1e9, 15, True, True),  # a number the register cannot show has not rolled over
-    ],
-)
-def test_register_step(
-    plant: Plant, before: float, after: float, hours: float, modulus: float | None, max_rate: float | None,
-    amount: float, is_reset: bool, believed: bool,
-) -> None:  # fmt: skip
-    row = plant.admin.execute(
-        "SELECT amount, is_reset, possible FROM register_step(%s, %s, %s, %s, %s, 0)",
-        [before, after, hours * 3600, modulus, max_rate],
-    ).fetchone()
-    assert (row.amount, row.is_reset) == (amount, is_reset)
-    assert (row.possible is None or row.amount <= row.possible) is believed
-
-
-def test_a_step_of_the_register_is_believed_however_short_the_time(plant: Plant) -> None:
-    row = plant.admin.execute("SELECT * FROM register_step(10, 11, 0.5, 1e7, 100, 1)").fetchone()
-    assert row.amount <= row.possible
-
-
 # --- gauges ----------------------------------------------------------------------------------------------------------
 
 

@@ -105,8 +105,8 @@ def _due(connection: Connection, first: Literal["newest", "oldest"], settled: bo
 def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[datetime], list[datetime]]:
     """Take the notes of an hour; return the ranges of minutes that their readings touch, merged by tag.
 
-    A gauge's reading holds until the next one, at most two heartbeats. A register's reading also decides what was
-    counted since the one before it and until the one after it, whatever the distance. Nothing reaches beyond the
+    A gauge's reading holds until the next one, at most two heartbeats. A register's reading, or a declared swap, also
+    decides what was counted since the one before it and until the one after it, whatever the distance. Nothing reaches beyond the
     watermark: there the readers compute for themselves.
     """
     rows = connection.execute(
@@ -135,12 +135,11 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
               SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= lower(noted) AND ts < upper(noted)
                ORDER BY ts DESC LIMIT 1) AS last ON true
             LEFT JOIN LATERAL (
-              SELECT ts FROM reading
-               WHERE tag_id = tag.tag_id AND ts < lower(noted) AND quality >= 64 ORDER BY ts DESC LIMIT 1
-              ) AS before ON kind = 'counter' AND last.ts IS NOT NULL
+              SELECT register_before(tag.tag_id, lower(noted)) AS ts WHERE last.ts IS NOT NULL OR EXISTS (
+                SELECT FROM meter_swap WHERE tag_id = tag.tag_id AND ts >= lower(noted) AND ts < upper(noted))
+              ) AS before ON kind = 'counter'
             LEFT JOIN LATERAL (
-              SELECT ts FROM reading
-               WHERE tag_id = tag.tag_id AND ts >= upper(noted) AND quality >= 64 ORDER BY ts LIMIT 1
+              SELECT register_after(tag.tag_id, upper(noted)) AS ts
               ) AS counted ON kind = 'counter' AND is_late
             LEFT JOIN LATERAL (
               SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= upper(noted) ORDER BY ts LIMIT 1

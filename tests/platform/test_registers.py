@@ -1,0 +1,320 @@
+"""Registers: what was counted, against histories of which the truth is known, whatever the order in which they come."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.rows import namedtuple_row
+from psycopg.types.json import Jsonb
+
+from hefa_platform.store import rollups
+
+T0 = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
+MINUTE = timedelta(minutes=1)
+MODULUS, MAX_RATE, HOLD_S = 1000.0, 3600.0, 120
+
+
+class Registers:
+    """A database with a register of either kind, told of readings and swaps as ingest does it."""
+
+    def __init__(self, site: Any) -> None:
+        def connect(role: str) -> psycopg.Connection[Any]:
+            options = f"-c timezone=UTC -c role={role}"
+            return psycopg.connect(site.admin, autocommit=True, row_factory=namedtuple_row, options=options)
+
+        self.admin, self.jobs, self.ingest = connect("none"), connect("hefa_jobs"), connect("hefa_ingest")
+        self.admin.execute("TRUNCATE tag, edge CASCADE")
+        self.admin.execute(
+            """
+            INSERT INTO edge (name) VALUES ('gw'), ('other');
+            INSERT INTO tag (name, edge_id, kind, heartbeat_s, modulus, max_rate, resolution, low)
+            SELECT t.name, edge_id, t.kind, 60, 1000, 3600, 0.5, t.low
+              FROM edge, (VALUES ('gauge', 'gauge', 0.0), ('register', 'counter', 0.0), ('net', 'counter', -1000))
+                AS t(name, kind, low) WHERE edge.name = 'gw'
+            """
+        )
+        self.tags = dict(self.admin.execute("SELECT name, tag_id FROM tag").fetchall())
+        self.admin.execute("SELECT ensure_partitions(ARRAY[%s::date, %s::date])", [T0, T0 + timedelta(days=1)])
+        assert rollups.claim(self.jobs)
+        self.begin()
+
+    def begin(self) -> None:
+        self.admin.execute("TRUNCATE reading, reading_1m, reading_1h, rollup_dirty, meter_swap, event")
+        self.admin.execute("UPDATE rollup_state SET watermark = %s", [T0])
+        self.told = 0
+
+    def close(self) -> None:
+        for connection in (self.admin, self.jobs, self.ingest):
+            connection.close()
+
+    def read(self, readings: Sequence[tuple[float, float | None, int]], tag: str = "register") -> None:
+        """Readings of (seconds after T0, value, quality), noted where the watermark has passed them."""
+        with self.ingest.transaction():
+            for at, value, quality in readings:
+                row = [self.tags[tag], T0 + timedelta(seconds=at), value, quality]
+                self.ingest.execute("INSERT INTO reading VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING", row)
+                self.ingest.execute(
+                    """
+                    INSERT INTO rollup_dirty (tag_id, from_ts, to_ts)
+                    SELECT %(tag)s, %(ts)s, %(ts)s FROM (SELECT watermark FROM rollup_state FOR SHARE) s
+                     WHERE %(ts)s < watermark
+                    """,
+                    {"tag": row[0], "ts": row[1]},
+                )
+
+    def swap(self, at: float, final: float, initial: float, tag: str = "register", edge: str = "gw") -> None:
+        """The event that declares a swap, as ingest stores it."""
+        self.told += 1
+        self.ingest.execute(
+            """
+            INSERT INTO event (edge_id, epoch, seq, i, type, ts, subject, body)
+            SELECT edge_id, 'e', %s, 0, 'meter_swap', %s, %s, %s FROM edge WHERE name = %s
+            """,
+            [self.told, T0 + timedelta(seconds=at), tag, Jsonb({"final": final, "initial": initial}), edge],
+        )
+
+    def advance(self, minutes: int) -> None:
+        rollups.advance(self.jobs, T0 + minutes * MINUTE)
+
+    def work(self) -> None:
+        while rollups.work(self.jobs, "newest", settled=False) is not None:
+            pass
+
+    def settle(self, minutes: int) -> None:
+        self.advance(minutes)
+        self.work()
+
+    def counted(self, tag: str = "register", table: str = "reading_1m") -> dict[int, tuple[float, float, float, int]]:
+        """What the rollup says by minute after T0: measured, estimated, unknown, resets."""
+        rows = self.admin.execute(f"SELECT r.* FROM {table} r WHERE tag_id = %s ORDER BY bucket", [self.tags[tag]])
+        return {
+            round((row.bucket - T0) / MINUTE): (row.inc_measured, row.inc_estimated, row.inc_unknown, row.resets)
+            for row in rows
+        }
+
+    def total(self, tag: str = "register") -> tuple[float, float, float, int]:
+        measured, estimated, unknown, resets = (sum(column) for column in zip(*self.counted(tag).values(), strict=True))
+        return round(measured, 6), round(estimated, 6), round(unknown, 6), resets
+
+
+@pytest.fixture(scope="module")
+def registers(site: Any) -> Iterator[Registers]:
+    found = Registers(site)
+    yield found
+    found.close()
+
+
+@pytest.fixture(autouse=True)
+def _afresh(registers: Registers) -> None:
+    registers.begin()
+
+
+# --- one point after another -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hours", "modulus", "max_rate", "amount", "is_reset", "believed"),
+    [
+        (100.0, 130.0, 1, 1e7, 500, 30, False, True),
+        (9_999_990.0, 15.0, 1, 1e7, 500, 25, False, True),  # rolls over
+        (1_234_567.0, 12.0, 1, 1e7, 500, 12, True, True),  # started again: the new number is all that is known
+        (1_234_567.0, 900.0, 1, 1e7, 500, 501, True, False),  # a new meter not at zero: at most what can have been
+        (100.0, 700.0, 1, 1e7, 500, 600, False, False),  # more than the meter can count
+        (100.0, 700.0, 2, 1e7, 500, 600, False, True),  # … but not in two hours
+        (100.0, 100.0, 1, 1e7, 500, 0, False, True),
+        (100.0, 99.0, 1, 1e7, 500, -1, False, True),  # its own step back: rounding, and the sum stays right
+        (100.0, 98.9, 1, 1e7, 500, 98.9, True, True),
+        (9_999_990.0, 15.0, 1, 1e7, None, 25, False, True),  # without a rate a step of half the register is the border
+        (4_000_000.0, 15.0, 1, 1e7, None, 15, True, True),
+        (500.0, 15.0, 1, None, 500, 15, True, True),  # without a modulus nothing rolls over
+        (2e7, 15.0, 1, 1e7, 1e9, 15, True, True),  # a number the register cannot show has not rolled over
+    ],
+)
+def test_register_step(
+    registers: Registers, before: float, after: float, hours: float, modulus: float | None, max_rate: float | None,
+    amount: float, is_reset: bool, believed: bool,
+) -> None:  # fmt: skip
+    row = registers.admin.execute(
+        "SELECT * FROM register_step(%s, %s, %s, %s, %s, 1, false)",
+        [before, after, hours * 3600, modulus, max_rate],
+    ).fetchone()
+    assert tuple(row) == (pytest.approx(amount), is_reset, believed)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "amount", "is_reset", "believed"),
+    [
+        (100.0, 130.0, 30, False, True),
+        (130.0, 100.0, -30, False, True),  # gives back
+        (5.0, -25.0, -30, False, True),
+        (995.0, 10.0, 15, False, True),  # over the top, and back under
+        (10.0, 995.0, -15, False, True),
+        (700.0, 20.0, 20, True, True),  # too fast for either way: started again
+        (100.0, 700.0, 600, False, False),
+    ],
+)
+def test_a_register_that_counts_both_ways(
+    registers: Registers, before: float, after: float, amount: float, is_reset: bool, believed: bool
+) -> None:
+    row = registers.admin.execute(
+        "SELECT * FROM register_step(%s, %s, 3600, 1000, 100, 0, true)", [before, after]
+    ).fetchone()
+    assert tuple(row) == (pytest.approx(amount), is_reset, believed)
+
+
+def test_a_step_of_the_register_is_believed_however_short_the_time(registers: Registers) -> None:
+    assert registers.admin.execute("SELECT * FROM register_step(10, 11, 0.5, 1e7, 100, 1, false)").fetchone()[2]
+
+
+def test_a_negative_reading_of_a_register_that_cannot_show_one_is_passed_over(registers: Registers) -> None:
+    registers.read([(0, 100.0, 192), (60, -20.0, 192), (120, 104.0, 64)])
+    registers.settle(10)
+    assert registers.total() == (4, 0, 0, 0)
+
+
+def test_a_net_register_counts_back_what_is_given_back(registers: Registers) -> None:
+    registers.read([(0, 10.0, 192), (60, 20.0, 192), (120, -5.0, 192), (180, -4.0, 192)], "net")
+    registers.settle(10)
+    assert [measured for measured, *_ in registers.counted("net").values()] == [10, -25, 1, 0, 0]
+
+
+# --- swaps -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_declared_swap_loses_nothing(registers: Registers) -> None:
+    registers.read([(0, 500.0, 192), (60, 510.0, 192), (120, 805.0, 192)])
+    registers.settle(10)
+    assert registers.total() == (10, 0, 295, 0)  # more than one a second: nobody knows
+    registers.swap(90, 514.0, 800.0)
+    registers.work()
+    assert registers.total() == (19, 0, 0, 0)
+    registers.swap(90, 512.0, 800.0)  # corrected
+    registers.work()
+    assert registers.counted()[1] == (7, 0, 0, 0)
+
+
+def test_a_swap_far_from_readings_is_estimated_on_either_side(registers: Registers) -> None:
+    registers.swap(600, 560.0, 0.0)
+    registers.read([(0, 500.0, 192), (1200, 30.0, 192)])
+    registers.settle(30)
+    counted = registers.counted()
+    assert [round(counted[k][1], 6) for k in (0, 9, 10, 19)] == [6, 6, 3, 3]
+    assert registers.total() == (0, 90, 0, 0)
+
+
+def test_the_declaration_stands_for_a_reading_at_its_very_instant(registers: Registers) -> None:
+    registers.read([(0, 500.0, 192), (60, 77.0, 192), (120, 5.0, 192)])
+    registers.swap(60, 506.0, 0.0)
+    registers.settle(10)
+    assert registers.total() == (11, 0, 0, 0)
+
+
+def test_a_new_meter_begins_with_its_swap(registers: Registers) -> None:
+    registers.swap(0, 0.0, 20.0)
+    registers.read([(60, 25.0, 192)])
+    registers.settle(10)
+    assert registers.total() == (5, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("tag", "edge"), [("register", "other"), ("gauge", "gw"), ("unheard", "gw")])
+def test_who_may_not_speak_of_a_register_changes_nothing(registers: Registers, tag: str, edge: str) -> None:
+    registers.read([(0, 500.0, 192), (60, 510.0, 192)])
+    registers.swap(30, 900.0, 0.0, tag, edge)
+    registers.settle(10)
+    assert registers.total() == (10, 0, 0, 0)
+    assert registers.admin.execute("SELECT count(*) FROM meter_swap").fetchone() == (0,)
+
+
+def test_a_swap_beyond_the_readings_that_are_kept_changes_no_rollup(registers: Registers) -> None:
+    registers.read([(0, 500.0, 192), (60, 510.0, 192), (120, 520.0, 192)])
+    registers.settle(10)
+    before = registers.counted()
+    registers.admin.execute("DELETE FROM reading WHERE ts < %s", [T0 + 2 * MINUTE])
+    registers.swap(90, 515.0, 0.0)
+    registers.work()
+    assert registers.counted() == before
+
+
+# --- histories with known truth --------------------------------------------------------------------------------------
+
+
+@dataclass
+class History:
+    """A register from second 0 to `end`, and what it really counted. Amounts are whole, so that sums are exact."""
+
+    readings: list[tuple[float, float | None, int]] = field(default_factory=list)
+    swaps: list[tuple[float, float, float]] = field(default_factory=list)
+    minutes: int = 0  # that it lasts
+    truth: float = 0.0  # between the first and the last reading, less what a reset made unknowable
+    resets: int = 0
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """A true flow through a register that rolls over, is set back, is swapped; read with gaps, bad and doubtful."""
+    history = History()
+    at, register = 0, draw(st.integers(0, 999))
+    since, point = 0, 0  # counted since the register was known last: a reset makes it unknowable
+    history.readings.append((at, float(register), 192))
+    for what in draw(st.lists(st.sampled_from("rrrrrrrrbgsz"), min_size=1, max_size=25)):
+        seconds = draw(st.integers(700, 900)) if what == "g" else draw(st.integers(5, 60))
+        # At most half of what the meter can count, so that no reset can be taken for a rollover.
+        amount = draw(st.integers(0, min(seconds // 2, 400)))
+        at += seconds
+        register = (register + amount) % MODULUS
+        since += amount
+        if what == "b":
+            history.readings.append((at, draw(st.sampled_from([None, 0.0, 5e8])), 0))
+            continue
+        if what == "s":
+            initial = float(draw(st.integers(0, 999)))
+            history.swaps.append((at, float(register), initial))
+            history.truth += since
+            register, since, point = initial, 0, at
+            continue
+        # A reset only where the step cannot be a rollover: from the middle of the register, in a short time.
+        if what == "z" and 200 <= register <= 550 and since <= 100 and at - point <= 300:
+            history.resets += 1
+            later = draw(st.integers(1, 60))
+            at += later
+            register = since = draw(st.integers(0, later // 2))
+        history.readings.append((at, float(register), draw(st.sampled_from([192, 64]))))
+        history.truth += since
+        since, point = 0, at
+    history.minutes = at // 60 + 2
+    return history
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories(), chance=st.randoms(use_true_random=False), stops=st.lists(st.integers(0, 120), max_size=2))
+def test_the_sum_is_the_truth_in_any_order(
+    registers: Registers, history: History, chance: random.Random, stops: list[int]
+) -> None:
+    registers.begin()
+    arrivals = [
+        *(("read", [reading]) for reading in [*history.readings, *history.readings[::3]]),
+        *(("swap", swap) for swap in history.swaps),
+        *(("settle", minutes) for minutes in stops),
+    ]
+    chance.shuffle(arrivals)
+    for what, told in arrivals:
+        if what == "swap":
+            registers.swap(*told)
+        else:
+            getattr(registers, what)(told)
+    registers.settle(history.minutes)
+    measured, estimated, unknown, resets = registers.total()
+    assert resets == history.resets
+    assert measured + estimated == pytest.approx(history.truth)
+    assert unknown == 0
+    assert all(m + e + u <= 60.0 + 1e-6 for m, e, u, _ in registers.counted().values())
+    hours = registers.counted(table="reading_1h").values()
+    assert [sum(h[k] for h in hours) for k in range(4)] == pytest.approx([measured, estimated, unknown, resets])
