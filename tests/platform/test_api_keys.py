@@ -35,13 +35,22 @@ def test_roles(site: Any, method: str, path: str, body: object, allowed: tuple[s
 @pytest.mark.parametrize(
     "path",
     ["latest", "series?tag=a&from=x", "stream", "consumption", "assets", "tags", "tags/x", "events", "edges", "pipeline",
-     "quarantine", "keys", "metrics"],
+     "quarantine", "keys", "me", "metrics"],
 )  # fmt: skip
 def test_every_path_but_health_and_ready_needs_a_key(site: Any, path: str) -> None:
     with site.client() as client:
         answer = client.get(f"/v1/{path}", headers={"Authorization": ""})
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="hefa"')
         assert answer.json()["type"] == "urn:hefa:problem:key"
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator", "engineer", "admin"])
+def test_a_key_may_ask_who_it_is(site: Any, role: str) -> None:
+    with site.client(role) as client:
+        answer = client.get("/v1/me")
+    assert answer.status_code == 200
+    assert answer.json()["role"] == role
+    assert answer.json().keys() == {"id", "name", "role", "site"}
 
 
 def test_a_key_is_shown_once_works_and_ends_when_revoked(site: Any, client: TestClient) -> None:

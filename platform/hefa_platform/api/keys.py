@@ -1,4 +1,4 @@
-"""API keys: list, create, revoke. For admins."""
+"""API keys: who asks, for everybody; list, create, revoke, for admins."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import Field
 
-from hefa_platform.api.guard import Admin
+from hefa_platform.api.guard import Admin, Viewer
 from hefa_platform.api.params import Answer, Asked, Instant, Text
 from hefa_platform.api.problems import Problem, invalid, not_found, responses
 from hefa_platform.store import keys as store
@@ -48,6 +48,22 @@ class CreatedKey(Key):
     """A new key with its secret, shown here and never again."""
 
     key: str
+
+
+class Me(Answer):
+    """The key that asks. A role may do what those before it may: viewer, operator, engineer, admin."""
+
+    id: str
+    name: str
+    role: Role
+    site: str
+
+
+@router.get("/me", summary="Who asks", responses=responses())
+def me(caller: Viewer) -> Me:
+    """Say which key this is and what it may do, so that a page can tell beforehand what would be refused."""
+    who = caller.principal
+    return Me(id=who.key_id, name=who.name, role=who.role, site=who.site)
 
 
 @router.get("/keys", summary="Keys", responses=responses(403))
