@@ -14,6 +14,7 @@ from hefa_apps.client.failures import Denied, Missing, Refused, Unavailable
 from hefa_apps.client.intake import Edge, Freshness, IntakeCalls, Pipeline
 from hefa_apps.client.plant import Catalogue, Limits, Meter, Node, PlantCalls, Root, Tag
 from hefa_apps.client.readings import Latest, ReadingCalls, Series, SeriesAnswer
+from hefa_apps.client.settings import Setting, SettingCalls
 from hefa_apps.client.use import Consumption, Use, UseCalls
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Root",
     "Series",
     "SeriesAnswer",
+    "Setting",
     "Stream",
     "Tag",
     "Unavailable",
@@ -46,7 +48,7 @@ __all__ = [
 ]
 
 
-class Caller(PlantCalls, ReadingCalls, UseCalls, IntakeCalls, AccessCalls):
+class Caller(PlantCalls, ReadingCalls, UseCalls, IntakeCalls, AccessCalls, SettingCalls):
     """The platform for one key."""
 
 
