@@ -6,9 +6,12 @@ epoch, UTC. Masses are kg. A type is added here, with its fields, before anyone 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]  # of a lot or a sample: what a key of an index can hold
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
@@ -26,24 +29,33 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
 
 class Lot(Event, frozen=True, kw_only=True, tag="lot"):
-    """A lot begins, ends, or moves on (ISA-95 material lot). `parents` are (lot, kg) it was made from."""
+    """A lot begins, ends, or moves on (ISA-95 material lot). `parents` are (lot, kg) it was made from.
 
-    lot: str
-    action: Literal["received", "started", "finished", "packed", "consumed"]
+    A correction is a record of its own: what it says, `kg` and `parents` where they are given, replaces what was said
+    of earlier times, and the lot goes on as it was. `kind` is the plant's word for this sort of lot: `feed`, `packed` ….
+    """
+
+    lot: Name
+    action: Literal["received", "started", "finished", "packed", "consumed", "corrected"]
     material: str
     kg: float | None = None
-    parents: list[tuple[str, float]] = []
+    parents: list[tuple[Name, float]] = []
+    kind: Annotated[str, Meta(max_length=50)] = ""
 
 
 class LabResult(Event, frozen=True, kw_only=True, tag="lab_result"):
-    """A laboratory value. `ts` is the sample's time, `entered` when the result was typed in."""
+    """A laboratory value. `ts` is the sample's time, `entered` when the result was typed in; the latest entry holds.
 
-    sample: str
+    `lot` is the lot that the sample was taken from, where the sample's own name does not say it.
+    """
+
+    sample: Name
     quantity: str
     value: float
     unit: str
     entered: int
     method: str = ""
+    lot: Annotated[str, Meta(max_length=200)] = ""
 
 
 class MeterSwap(Event, frozen=True, kw_only=True, tag="meter_swap"):
@@ -62,10 +74,17 @@ class Shift(Event, frozen=True, kw_only=True, tag="shift"):
 
 
 class Note(Event, frozen=True, kw_only=True, tag="note"):
-    """Words of a person that stay with the readings they speak of."""
+    """Words of a person that stay with the readings they speak of, from `ts` to `until` (0: of that moment).
+
+    `note` names the note; another event with the same name and a later `entered` (0: when it came) is its next version.
+    """
 
     text: str
     author: str = ""
+    until: int = 0
+    kind: Annotated[str, Meta(max_length=50)] = ""
+    note: Annotated[str, Meta(max_length=64)] = ""
+    entered: int = 0
 
 
 class Fault(Event, frozen=True, kw_only=True, tag="fault"):
