@@ -139,6 +139,11 @@ def decode(payload: bytes) -> Decoded:
     return _exact(strictjson.loads(payload))
 
 
+def judge(document: Any) -> Decoded:
+    """Like `decode`, for a message of plain Python values that came another way than as JSON. Raises Rejected."""
+    return _exact(document)
+
+
 def is_tag_name(name: str) -> bool:
     """Tell whether a tag may be called so: 1–128 characters, no control characters, `+` or `#`."""
     return _TAG_NAME.fullmatch(name) is not None

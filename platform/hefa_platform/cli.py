@@ -9,15 +9,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
 
 from hefa_contract import plant as plant_model
+from hefa_contract import setting as setting_seeds
 from hefa_platform import secrets
 from hefa_platform.config import ConfigError, Role, Settings, read_seeds
 from hefa_platform.store.database import Database, Unavailable
+
+if TYPE_CHECKING:
+    from hefa_platform.store.entry import Rules
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -89,17 +93,31 @@ def migrate(dsn: DsnOption = None, secrets_dir: SecretsOption = None) -> None:
 
 @app.command("load")
 def load_plant(dsn: DsnOption = None, secrets_dir: SecretsOption = None, seeds: SeedsOption = None) -> None:
-    """Load the plant model from the seeds. Safe to run again."""
+    """Load the plant model and the settings from the seeds. Safe to run again; what people entered stays."""
+    from hefa_platform.store import settings as dated
     from hefa_platform.store.plant_model import load
 
     settings = _settings(dsn=dsn, secrets_dir=secrets_dir, seeds=seeds)
     plant = _plant(settings)
+    try:
+        figures = setting_seeds.load(_need(lambda: read_seeds(settings.seeds)), plant.timezone)
+    except setting_seeds.SeedError as error:
+        _fail(f"the settings in {settings.seeds} have mistakes:\n{error}")
+
+    def enter(database: Database) -> dated.Seeded:
+        with database.connection() as connection:
+            return dated.load(connection, plant.site, figures)
+
     with _stopping() as stop, _database(settings, "owner", "hefa-load") as database:
         done = _insist(stop, lambda: load(database, plant))
+        seeded = _insist(stop, lambda: enter(database))
     if done.changed:
         typer.echo(f"{done.tags} tags: {done.added} new, {done.assigned} newly assigned, {done.retired} retired")
     else:
         typer.echo(f"{done.tags} tags, unchanged")
+    typer.echo(f"{len(figures)} settings, {seeded.entered} of them new")
+    if seeded.kept:
+        typer.echo(f"left as people have entered them: {', '.join(seeded.kept)}")
 
 
 @app.command()
@@ -178,6 +196,29 @@ def refill(dsn: DsnOption = None, secrets_dir: SecretsOption = None) -> None:
     typer.echo(f"the database is {incarnation} from now on; gateways hear of it within some seconds")
 
 
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV: tag,ts,value,quality.", dir_okay=False, exists=True)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    tz: Annotated[
+        str | None, typer.Option(help="IANA zone of times without offset; without it they are refused.", metavar="ZONE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    dsn: DsnOption = None,
+    secrets_dir: SecretsOption = None,
+) -> None:
+    """Enter a file of readings, by the rules that hold for gateways. Safe to run again with the same file.
+
+    Exit code 0: every row is stored, or was there. 1: some rows went to quarantine, or the database is away.
+    """
+    from hefa_platform.import_command import run
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
+    with _database(settings, "api", "hefa-import", max_size=2) as database:
+        code = run(database, _rules(settings), file, tz=tz, dry_run=dry_run, as_json=as_json)
+    raise typer.Exit(code)
+
+
 @app.command()
 def serve(
     dsn: DsnOption = None,
@@ -192,7 +233,7 @@ def serve(
     settings = _settings(dsn=dsn, secrets_dir=secrets_dir, api_host=host, api_port=port)
     timeout = settings.statement_timeout_ms
     with _database(settings, "api", "hefa-api", statement_timeout_ms=timeout, max_size=API_CONNECTIONS) as database:
-        listen(create_app(database), settings.api_host, settings.api_port)
+        listen(create_app(database, rules=_rules(settings)), settings.api_host, settings.api_port)
 
 
 @app.command("openapi")
@@ -232,6 +273,12 @@ def _worker_name(task: str) -> str:
     """A name of its own for each host, in the form that topics allow."""
     host = re.sub("[^a-z0-9_-]", "-", socket.gethostname().lower())
     return f"{task}-{host}"[:63]
+
+
+def _rules(settings: Settings) -> "Rules":
+    from hefa_platform.store.entry import Rules
+
+    return Rules(settings.raw_retention_days, settings.tag_quota_per_hour)
 
 
 def _plant(settings: Settings) -> plant_model.Plant:

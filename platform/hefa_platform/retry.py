@@ -12,6 +12,7 @@ from hefa_platform.store import quarantine
 from hefa_platform.store.arrival import Arrival
 from hefa_platform.store.database import Database
 from hefa_platform.store.intake import Intake
+from hefa_platform.store.registry import ENTRY
 
 AT_ONCE = 100
 
@@ -41,7 +42,8 @@ def _arrival(row: quarantine.Refused) -> Arrival:
     # The number of the piece is part of what is hashed: the time of the attempt must not make it another message.
     digest = hashlib.sha256(row.epoch.encode()).digest()
     try:
-        topics.parse(row.topic)
+        if row.edge != ENTRY or row.topic.startswith(topics.PREFIX):  # what people entered came on no topic
+            topics.parse(row.topic)
         decoded = decode(payload)
     except Rejected as rejected:
         again = Rejected(rejected.code, rejected.detail, row.epoch, 1)

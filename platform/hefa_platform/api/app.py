@@ -12,13 +12,16 @@ from hefa_platform.api import (
     docs,
     events,
     health,
+    imports,
     keys,
     latest,
     pipeline,
     plant,
     problems,
     quarantine,
+    readings,
     series,
+    settings,
     stream,
 )
 from hefa_platform.api.guard import Limits, Parts
@@ -26,6 +29,7 @@ from hefa_platform.api.health import Figures
 from hefa_platform.api.stream import Broadcaster
 from hefa_platform.api.wall import Wall
 from hefa_platform.store.database import Database
+from hefa_platform.store.entry import Rules
 
 # Of the API, not of the program: it changes when a caller would have to know.
 VERSION = "1.0"
@@ -40,25 +44,29 @@ answers; ranges are [from, to). Lists in a query repeat the parameter (`tag=a&ta
 """
 
 _TAGS = [
-    {"name": "readings", "description": "What was measured: newest, over time, as it comes"},
+    {
+        "name": "readings",
+        "description": "What was measured: newest, over time, as it comes; entered by people, alone or as a file",
+    },
     {"name": "consumption", "description": "What was used, of which carrier or material, where"},
     {"name": "plant", "description": "The plant model: equipment and tags"},
     {"name": "events", "description": "What happened in the plant"},
+    {"name": "records", "description": "What people decide and keep: settings, lots, notes, the audit"},
     {"name": "pipeline", "description": "Gateways, the accounting identity, refused data"},
     {"name": "access", "description": "Keys"},
     {"name": "health", "description": "For those who run it"},
 ]
 
 
-def create_app(database: Database, limits: Limits | None = None) -> FastAPI:
+def create_app(database: Database, limits: Limits | None = None, rules: Rules | None = None) -> FastAPI:
     """The API on `database` (role hefa_api). Needs no database to start: until there is one, answers are 503."""
     limits = limits or Limits()
     app = _routes()
     access = Access(database, rate=limits.rate, burst=limits.burst)
-    app.state.parts = Parts(database, access, limits)
+    app.state.parts = Parts(database, access, limits, rules or Rules())
     app.state.figures = Figures(database)
     app.state.broadcaster = Broadcaster(database, capacity=limits.streams)
-    app.add_middleware(Wall, body=limits.body, figures=app.state.figures)
+    app.add_middleware(Wall, body=limits.body, files={imports.PATH: limits.file}, figures=app.state.figures)
     return app
 
 
@@ -73,7 +81,20 @@ def _routes() -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     problems.install(app)
-    for module in (latest, series, stream, consumption, plant, events, pipeline, quarantine, keys, health):
+    for module in (
+        latest,
+        series,
+        stream,
+        readings,
+        imports,
+        consumption,
+        plant,
+        events,
+        settings, pipeline,
+        quarantine,
+        keys,
+        health,
+    ):
         app.include_router(module.router)
     docs.install(app)
 

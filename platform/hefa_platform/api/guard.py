@@ -3,7 +3,7 @@
 A route asks for `Viewer`, `Operator`, `Engineer` or `Admin`; who is less does not get in. The parts live in `app.state`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Request, Security
@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from hefa_platform.access import Access, Principal
 from hefa_platform.store.database import Database
+from hefa_platform.store.entry import Rules
 from hefa_platform.store.keys import Role
 
 
@@ -21,6 +22,8 @@ class Limits:
     rate: float = 50  # requests a second and key, on average
     burst: float = 200  # … and at once
     body: int = 1 << 20  # bytes of a request body
+    file: int = 256 << 20  # … that is a file to import
+    readings: int = 10_000  # readings of one request
     points: int = 300_000  # points of all series of one answer
     points_per_tag: int = 10_000
     streams: int = 200  # open streams of all callers
@@ -33,6 +36,7 @@ class Parts:
     database: Database
     access: Access
     limits: Limits
+    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What every request passes: a limit on its body, and headers that tell browsers to expect nothing but data."""
 
 import time
+from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,8 +26,9 @@ _DOCS = (
 class Wall:
     """ASGI middleware around the whole app."""
 
-    def __init__(self, app: ASGIApp, *, body: int, figures: Figures) -> None:
-        self._app, self._body, self._figures = app, body, figures
+    def __init__(self, app: ASGIApp, *, body: int, files: Mapping[str, int], figures: Figures) -> None:
+        """`body`: bytes that a body may have; `files`: paths that take more."""
+        self._app, self._body, self._files, self._figures = app, body, files, figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,30 +44,30 @@ class Wall:
             await send(message)
 
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._body:
-            await render(self._too_large())(scope, receive, send_safely)
+        most = self._files.get(scope["path"], self._body)
+        if declared.isdigit() and int(declared) > most:
+            await render(_too_large(most))(scope, receive, send_safely)
             return
-        await self._app(scope, self._limited(receive), send_safely)
+        await self._app(scope, self._limited(receive, most), send_safely)
 
-    def _limited(self, receive: Receive) -> Receive:
-        left = self._body
+    def _limited(self, receive: Receive, most: int) -> Receive:
+        left = most
 
         async def receive_some() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise HTTPException(413, self._too_large().detail)
+                raise HTTPException(413, _too_large(most).detail)
             return message
 
         return receive_some
-
-    def _too_large(self) -> Problem:
-        return Problem(
-            413, "too-large", "Body too large", f"The body is larger than {self._body} bytes: send it in parts."
-        )
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", "none")  # never the path itself: callers choose it
         self._figures.requests.labels(scope["method"], route, status).inc()
         self._figures.seconds.labels(scope["method"], route).observe(seconds)
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(413, "too-large", "Body too large", f"The body is larger than {most} bytes: send it in parts.")

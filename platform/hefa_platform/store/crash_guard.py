@@ -19,12 +19,13 @@ class CrashGuard:
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._inherited = False
+        self._inherited = self._noted = False
         self.suspects: dict[bytes, int] = {}
         """Crashes that a message met alone, by its hash."""
 
     def note(self, connection: Connection, hashes: Sequence[bytes]) -> None:
         """Say what is about to be stored, in a transaction of its own. Its COMMIT does not wait for the disk."""
+        self._noted = True
         connection.execute(
             """
             WITH hasty AS (SELECT set_config('synchronous_commit', 'off', true))
@@ -35,7 +36,9 @@ class CrashGuard:
         )
 
     def stored(self, connection: Connection, hashes: Sequence[bytes]) -> None:
-        """Take the note back, in the transaction that stores."""
+        """Take the note back, if there is one, in the transaction that stores."""
+        if not self._noted:
+            return
         connection.execute("UPDATE in_flight SET hashes = '{}' WHERE worker = %s", [self._worker])
         cleared = [hash for hash in hashes if hash in self.suspects]
         if cleared:

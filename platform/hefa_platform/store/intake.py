@@ -20,12 +20,15 @@ from hefa_platform.failpoint import reach
 from hefa_platform.store.arrival import Arrival, Group, Outcome, as_sent
 from hefa_platform.store.crash_guard import CRASHES, CrashGuard
 from hefa_platform.store.database import Connection, Database, Refused
-from hefa_platform.store.readings import ReadingWriter, Without
+from hefa_platform.store.readings import ReadingWriter, Without, Written
 from hefa_platform.store.registry import Registry
 
 logger = logging.getLogger(__name__)
 
 KEPT_BYTES = 65_536  # of a refused message
+
+# Called at the end of each transaction, in it: with what became of the group, and of its readings.
+Closing = Callable[[Connection, Group, Written], None]
 
 
 class _Probe(Exception):
@@ -44,7 +47,11 @@ class Intake:
         tag_quota_per_hour: int = 500,
         edge_limit: int = 1000,
         clock: Callable[[], float] = time.time,
+        closing: Closing | None = None,
+        rehearsal: bool = False,
     ) -> None:
+        """`rehearsal`: everything is done, told to `closing`, and rolled back."""
+        self._closing, self._rehearsal = closing, rehearsal
         self._database = database
         self._worker = worker
         self._registry = Registry(tag_quota_per_hour, edge_limit)
@@ -69,6 +76,10 @@ class Intake:
         for n in suspects:
             outcomes[n] = self._suspect(arrivals[n])
         return [outcomes[n] for n in range(len(arrivals))]
+
+    def enter(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        """Like `store`, for messages that nobody sends again by himself: without the guard against crashes."""
+        return self._halve(arrivals)
 
     def _store(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         with self._transaction() as connection:
@@ -184,19 +195,26 @@ class Intake:
         trial: bool = False,
     ) -> list[Outcome]:
         """One transaction. `without`: readings of a message (by index as sent) to quarantine, and why."""
-        with self._transaction() as connection:
-            self.incarnation = self._registry.refresh(connection)
-            group = Group(arrivals, self._registry.edges(connection, {a.edge for a in arrivals if a.addressed}))
-            self._ledger(connection, group)
-            self._writer.write(connection, group, without or {})
-            self._happenings(connection, group)
-            self._quarantine(connection, group)
-            self._counters(connection, group)
-            self._guard.stored(connection, [arrival.hash for arrival in arrivals])
+        try:
+            with self._transaction() as connection:
+                self.incarnation = self._registry.refresh(connection)
+                group = Group(arrivals, self._registry.edges(connection, {a.edge for a in arrivals if a.addressed}))
+                self._ledger(connection, group)
+                written = self._writer.write(connection, group, without or {})
+                self._happenings(connection, group)
+                self._quarantine(connection, group)
+                self._counters(connection, group)
+                self._guard.stored(connection, [arrival.hash for arrival in arrivals])
+                if self._closing is not None and not trial:
+                    self._closing(connection, group, written)
+                if trial or self._rehearsal:
+                    raise _Probe
+                reach("intake.committing")
+        except _Probe:
             if trial:
-                raise _Probe
-            reach("intake.committing")
-        self._writer.committed(group)
+                raise
+        else:
+            self._writer.committed(group)
         return group.outcomes
 
     def _ledger(self, connection: Connection, group: Group) -> None:

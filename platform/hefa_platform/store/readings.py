@@ -56,6 +56,14 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the readings of a group that were fit to be stored; the others of them were duplicates."""
+
+    new: Rows
+    conflicts: Rows
+
+
+@dataclass(frozen=True, slots=True)
 class _Tags:
     """The tags of a group, row by row; id -1 where `verdicts` says why its gateway may not write it."""
 
@@ -88,11 +96,11 @@ class ReadingWriter:
         """Forget what a transaction that was rolled back had made."""
         self._partitions.clear()
 
-    def write(self, connection: Connection, group: Group, without: Without) -> None:
+    def write(self, connection: Connection, group: Group, without: Without) -> Written:
         """Store the readings of the group's fresh envelopes; `without` names those to quarantine untried."""
         rows = self._judge(connection, group, without)
         if not len(rows):
-            return
+            return Written(rows, rows)
         reach("readings.storing", " ".join(f"{a.edge}/{a.key and a.key[1]}" for a in group.arrivals))
         order = np.lexsort((rows.ts, rows.tag))
         rows = rows.where(order)
@@ -102,10 +110,11 @@ class ReadingWriter:
         for edge_id in np.unique(rows.edge[1:][twice]):
             self._careful[int(edge_id)] = now + STAGING_S
         self._careful = {edge_id: until for edge_id, until in self._careful.items() if until > now}
-        changed = self._copy(connection, rows, group)
+        changed, conflicts = self._copy(connection, rows, group)
         self._note_late(connection, changed)
         self._latest(connection, rows, group)
         self._freshness(connection, changed, group)
+        return Written(changed, conflicts)
 
     def _judge(self, connection: Connection, group: Group, without: Without) -> Rows:
         """Flatten the fresh envelopes; what may not be stored becomes refusals of the group."""
@@ -166,7 +175,7 @@ class ReadingWriter:
             for row, name in enumerate(own, len(tags.ids)):
                 tags.rows[edge_id][name] = row
                 tag = None if name in refused else self._registry.tag(name)
-                if tag is not None and tag.edge_id == edge_id:
+                if tag is not None and self._registry.may_write(edge_id, tag):
                     tags.ids.append(tag.tag_id)
                 else:
                     tags.ids.append(-1)
@@ -185,8 +194,8 @@ class ReadingWriter:
             today = int(self._clock() * 1e6) // _DAY_US
             self._partitions |= {day for day in days if day >= today - 1}
 
-    def _copy(self, connection: Connection, rows: Rows, group: Group) -> Rows:
-        """Store readings, straight where possible; return those that were new."""
+    def _copy(self, connection: Connection, rows: Rows, group: Group) -> tuple[Rows, Rows]:
+        """Store readings, straight where possible; return those that were new, and those in conflict."""
         straight = rows.where(~np.isin(rows.edge, list(self._careful))) if self._careful else rows
         while len(straight):
             try:
@@ -206,11 +215,12 @@ class ReadingWriter:
         for edge_id, count in zip(*np.unique(straight.edge, return_counts=True), strict=True):
             group.counts[int(edge_id)].stored += int(count)
         if len(straight) == len(rows):
-            return rows
-        new = self._stage(connection, rows.where(np.isin(rows.edge, list(self._careful))), group)
-        return Rows(*(np.concatenate([getattr(straight, f), getattr(new, f)]) for f in Rows.__slots__))
+            return rows, rows.where(np.zeros(len(rows), bool))
+        new, conflicts = self._stage(connection, rows.where(np.isin(rows.edge, list(self._careful))), group)
+        stored = Rows(*(np.concatenate([getattr(straight, f), getattr(new, f)]) for f in Rows.__slots__))
+        return stored, conflicts
 
-    def _stage(self, connection: Connection, rows: Rows, group: Group) -> Rows:
+    def _stage(self, connection: Connection, rows: Rows, group: Group) -> tuple[Rows, Rows]:
         """Store what is not there yet; the same value again is a duplicate, another one a conflict: the first wins."""
         connection.execute("""
             CREATE TEMP TABLE IF NOT EXISTS staging (
@@ -248,7 +258,8 @@ class ReadingWriter:
                 ]
         conflict = np.zeros(len(rows), bool)
         conflict[differing] = True
-        self._conflicts(connection, rows.where(conflict), group)
+        conflicts = rows.where(conflict)
+        self._conflicts(connection, conflicts, group)
         for edge_id in np.unique(rows.edge):
             own = rows.edge == edge_id
             count = group.counts[int(edge_id)]
@@ -256,7 +267,7 @@ class ReadingWriter:
             count.stored += stored
             count.conflict += conflicting
             count.duplicate += int(own.sum()) - stored - conflicting
-        return rows.where(new)
+        return rows.where(new), conflicts
 
     def _conflicts(self, connection: Connection, rows: Rows, group: Group) -> None:
         if not len(rows):

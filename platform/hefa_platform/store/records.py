@@ -13,8 +13,7 @@ from psycopg.types.json import Jsonb
 
 from hefa_platform.store import keys
 from hefa_platform.store.database import Database, SchemaMissing
-
-EDGE = "api"  # the gateway under which REST writes are kept
+from hefa_platform.store.registry import ENTRY
 
 
 class KeyReused(Exception):
@@ -102,9 +101,9 @@ def post_event(
     under it raises `KeyReused`.
     """
     with database.connection() as connection, connection.cursor(row_factory=class_row(Event)) as cursor:
-        row = connection.execute("SELECT edge_id FROM edge WHERE name = %s", [EDGE]).fetchone()
+        row = connection.execute("SELECT edge_id FROM edge WHERE name = %s", [ENTRY]).fetchone()
         if row is None:
-            raise SchemaMissing(f"the gateway {EDGE!r} is not there: run `hefa-platform load`")
+            raise SchemaMissing(f"the gateway {ENTRY!r} is not there: run `hefa-platform load`")
         edge_id = row[0]
         accepted = connection.execute(
             """

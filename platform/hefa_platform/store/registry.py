@@ -12,6 +12,8 @@ from math import nan
 from hefa_contract.rejection import Code
 from hefa_platform.store.database import Connection
 
+ENTRY = "api"  # the gateway under which is kept what people enter; no session can have its name
+
 
 @dataclass(frozen=True, slots=True)
 class KnownTag:
@@ -94,6 +96,10 @@ class Registry:
                 )
                 self._learn_tags(connection, fresh[:room])
         return refused
+
+    def may_write(self, edge_id: int, tag: KnownTag) -> bool:
+        """A tag belongs to one gateway; what people enter may be of any tag."""
+        return tag.edge_id == edge_id or edge_id == self._edges.get(ENTRY)
 
     def tag(self, name: str) -> KnownTag:
         """A tag that `tags` has learnt."""
