@@ -8,7 +8,7 @@ security policy allows neither.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated
 from urllib.parse import quote, urlsplit
@@ -22,16 +22,17 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hefa_apps import energy, live, material
+from hefa_apps import energy, explain, live, material
 from hefa_apps.client import Denied, Missing, Platform, Refused, Unavailable
-from hefa_apps.page import STATIC, Pages, pages
+from hefa_apps.metrics import Desk, load, use
+from hefa_apps.page import STATIC, App, Pages, pages
 from hefa_apps.period import PeriodError
 from hefa_apps.session import COOKIE, VISIT, Sessions, foreign, plausible
 from hefa_apps.words import Words
 
 logger = logging.getLogger(__name__)
 
-APPS = (live.APP, energy.APP, material.APP)
+APPS = (live.APP, energy.APP, material.APP, explain.APP)
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -79,7 +80,8 @@ def create_app(platform: Platform, sessions: Sessions, *, simulated: bool = True
     )
     app.state.platform = platform
     app.state.sessions = sessions
-    app.state.pages = Pages(tuple(a.name for a in APPS), simulated=simulated, words=Words())
+    app.state.desk = desk_of(APPS)
+    app.state.pages = Pages(tuple(a.name for a in APPS if a.listed), simulated=simulated, words=Words())
     app.mount("/static", _Static(directory=STATIC), name="static")
     for one in APPS:
         app.include_router(one.router)
@@ -88,6 +90,17 @@ def create_app(platform: Platform, sessions: Sessions, *, simulated: bool = True
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
     app.add_middleware(_Headers)
     return app
+
+
+def desk_of(apps: Sequence[App]) -> Desk:
+    """Return the desk with the formulas of all apps. Raises `ValueError` where two define the same metric."""
+    formulas, members = dict(use.FORMULAS), dict(use.MEMBERS)
+    for one in apps:
+        if twice := (formulas.keys() & one.formulas.keys()):
+            raise ValueError(f"{one.name}: these metrics have a formula already: {', '.join(sorted(twice))}")
+        formulas |= one.formulas
+        members |= one.members
+    return Desk(load(), formulas, members)
 
 
 class _Static(StaticFiles):

@@ -8,7 +8,7 @@ its view passes. Templates escape everything; there is no inline script or style
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -22,8 +22,9 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from hefa_apps import figures
-from hefa_apps.client import Catalogue, Platform, Root, Tag
-from hefa_apps.session import COOKIE, Sessions
+from hefa_apps.client import Catalogue, Denied, Me, Platform, Refused, Root, Tag, Unavailable
+from hefa_apps.metrics import Formulas, Members
+from hefa_apps.session import COOKIE, Sessions, bearer
 from hefa_apps.words import Words
 
 HERE = Path(__file__).parent
@@ -33,10 +34,17 @@ THEME = "hefa_theme"  # cookie: light, dark; anything else follows the system
 
 @dataclass(frozen=True)
 class App:
-    """One app of the portal: its pages under /<name>, its JSON under /api/<name>. Its title is the word `app.<name>`."""
+    """One app of the portal: its pages under /<name>, its JSON under /api/<name>. Its title is the word `app.<name>`.
+
+    `formulas` reckon its metrics, `members` name the subjects of its families of metrics; `listed` False keeps it out
+    of the navigation.
+    """
 
     name: str
     router: APIRouter
+    formulas: Formulas = field(default_factory=dict)
+    members: Mapping[str, Members] = field(default_factory=dict)
+    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,15 @@ class Here:
     signed_in: bool
     csrf: str
     language: str
+    me: Me | None  # who asks; None before the sign-in, and where the platform does not say
+
+    @property
+    def role(self) -> str:
+        return self.me.role if self.me else ""
+
+    def may(self, role: str) -> bool:
+        """Say whether the reader's key has this role or a higher one."""
+        return self.me is not None and self.me.may(role)
 
 
 class Pages:
@@ -87,6 +104,7 @@ class Pages:
         sessions = cast(Sessions, request.app.state.sessions)
         session = sessions.open(request.cookies.get(COOKIE))
         zone = root.zone if root else ZoneInfo("UTC")
+        key = bearer(request) or (session.key if session else None)
         here = Here(
             app=template.partition("/")[0],
             apps=self._apps,
@@ -99,12 +117,14 @@ class Pages:
             signed_in=session is not None,
             csrf=sessions.csrf(session.nonce) if session else "",
             language=self.words.language,
+            me=_me(request, key) if key and root else None,
         )
         script = {
-            "words": self.words.below("js."),
+            "words": self.words.for_scripts(here.app, self._apps),
             "zone": str(zone),
             "language": here.language,
             "now": int(here.now.timestamp() * 1000),
+            "csrf": here.csrf,
         }
 
         def clock(moment: datetime) -> str:
@@ -121,6 +141,14 @@ class Pages:
             here=here, script=script, clock=clock, when=when, age=age, **fields
         )
         return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
+
+
+def _me(request: Request, key: str) -> Me | None:
+    """Return who asks. A page is shown without it: what a role may not do, the platform refuses anyway."""
+    try:
+        return cast(Platform, request.app.state.platform).caller(key).me()
+    except (Unavailable, Refused, Denied):
+        return None
 
 
 def pages(request: Request) -> Pages:

@@ -4,84 +4,56 @@ Energy and material ask the same question of different meters, so both are this,
 JSON and the CSV are three views of one `Report`: they cannot disagree.
 """
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from datetime import time as clock_time
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Query, Request
-from starlette.responses import Response, StreamingResponse
+from fastapi import Depends, Request
+from starlette.responses import Response
 
 from hefa_apps import figures
-from hefa_apps.client import Caller, Catalogue, Refused, Root, Use
+from hefa_apps.client import Catalogue, Refused, Use
+from hefa_apps.metrics import Figure, Reckoning, plain
+from hefa_apps.metrics.use import STREAMS, Kind, Subject, amount, split, subjects
 from hefa_apps.page import hues, places, starting
-from hefa_apps.period import Period, PeriodError, resolve, whole
+from hefa_apps.period import Period, whole
+from hefa_apps.question import Question, calendar
+from hefa_apps.table import csv_answer
 from hefa_apps.usage import (
     UNACCOUNTED,
     Amount,
-    Row,
     Usage,
-    by_subject,
     change,
     per_hour,
-    total,
     usage,
 )
 
 By = Literal["area", "line", "meter"]
 COMPARABLE = 0.9  # a period watched for less than this share of its time gives no rate and is compared with none
-STREAMS = ("supply", "export", "reuse", "discharge")
-Named = Literal["hour", "today", "24h", "7d", "custom"]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A carrier or a material in one stream: what comes in, or, where nothing of it does, what goes out."""
-
-    name: str
-    stream: str
 
 
 @dataclass(frozen=True)
 class Field:
     """What an app reports on: the platform's name for the subjects, and which come first."""
 
-    kind: Literal["carrier", "material"]
+    kind: Kind
     first: tuple[str, ...]
 
     def subjects(self, catalogue: Catalogue) -> list[Subject]:
         """Return what the site meters of this kind: supplies before products, the usual ones first."""
-        streams: dict[str, set[str]] = {}
-        for tag in catalogue.tags.values():
-            name = getattr(tag.meter, self.kind, None)
-            if tag.meter and name and tag.meter.role == "billing":
-                streams.setdefault(name, set()).add(tag.meter.stream)
-        found = [Subject(name, min(there, key=STREAMS.index)) for name, there in streams.items()]
         place = {name: i for i, name in enumerate(self.first)}
-        return sorted(found, key=lambda s: (STREAMS.index(s.stream), place.get(s.name, len(place)), s.name))
-
-    def ask(
-        self, caller: Caller, period: tuple[datetime, datetime], subjects: Sequence[Subject], by: str, step: str | None
-    ) -> list[Use]:
-        """Ask the platform for the use of some subjects, stream by stream."""
-        rows: list[Use] = []
-        for stream in dict.fromkeys(s.stream for s in subjects):
-            names = [s.name for s in subjects if s.stream == stream]
-            carriers, materials = (names, []) if self.kind == "carrier" else ([], names)
-            answer = caller.consumption(
-                *period, by=by, step=step, stream=stream, carriers=carriers, materials=materials
-            )
-            rows += answer.rows
-        return rows
+        return sorted(
+            subjects(catalogue, self.kind),
+            key=lambda s: (STREAMS.index(s.stream), place.get(s.name, len(place)), s.name),
+        )
 
 
 @dataclass(frozen=True)
 class Tile:
     """One subject over the whole period, next to the period before it."""
 
+    figure: Figure
     subject: str
     stream: str
     unit: str
@@ -121,74 +93,54 @@ class Report:
         return all(tile.amount.value is None for tile in self.tiles)
 
 
-class Question:
-    """What a reader asks by the query of a page or of its JSON: a period, how to split it, how fine."""
+class UseQuestion(Question):
+    """A period, and how to split the use in it."""
+
+    extra = ("by",)
 
     def __init__(
         self,
-        period: Named = "today",
+        period: Annotated[Question, Depends(Question)],
         by: By = "area",
-        start: Annotated[str, Query(alias="from", description="for `custom`: ISO 8601, local time of the site")] = "",
-        end: Annotated[str, Query(alias="to", description="for `custom`; now when empty")] = "",
-        step: Annotated[str, Query(description="one of the steps that suit the period; chosen when empty")] = "",
     ) -> None:
-        self.name, self.by, self.start, self.end, self.step = period, by, start, end, step
-
-    def period(self, catalogue: Catalogue) -> Period:
-        """Resolve the period in the site's calendar, now. Raises `PeriodError`."""
-        return pick(catalogue, datetime.now(UTC), self.name, self.start, self.end, self.step)
+        super().__init__(period.name, period.back, period.start, period.end, period.step)
+        self.by = by
 
 
-Asked = Annotated[Question, Depends(Question)]
+Asked = Annotated[UseQuestion, Depends(UseQuestion)]
 
 
-def pick(catalogue: Catalogue, now: datetime, name: str, start: str = "", end: str = "", step: str = "") -> Period:
-    """Resolve a period in the site's calendar. Raises `PeriodError`."""
-    root = catalogue.root
-    plantday, shifts = _clock(root)
-    return resolve(name, now, root.zone, plantday, shifts=bool(shifts), start=start, end=end, step=step)
-
-
-def _clock(root: Root) -> tuple[clock_time, tuple[clock_time, ...]]:
-    """Return when the site's plant day and its shifts start."""
-    try:
-        return clock_time.fromisoformat(root.plantday), tuple(map(clock_time.fromisoformat, root.shifts))
-    except ValueError:
-        return clock_time(0), ()
-
-
-def report(caller: Caller, catalogue: Catalogue, field: Field, period: Period, by: str, subject: str) -> Report | None:
+def report(r: Reckoning, field: Field, period: Period, by: str, subject: str) -> Report | None:
     """Ask for the report of one subject; None when the site meters nothing of this kind.
 
     An unknown subject raises `Refused`. That the platform cannot split a subject this way is part of the answer.
     """
-    subjects = field.subjects(catalogue)
-    if not subjects:
+    catalogue = r.catalogue
+    there = field.subjects(catalogue)
+    if not there:
         return None
-    subject = subject or subjects[0].name
-    asked = [s for s in subjects if s.name == subject]
-    if not asked:
-        known = ", ".join(s.name for s in subjects)
+    subject = subject or there[0].name
+    asked = next((s for s in there if s.name == subject), None)
+    if asked is None:
+        known = ", ".join(s.name for s in there)
         raise Refused(422, "not metered", f"{subject} is not metered here; metered are {known}")
-    totals = by_subject(field.ask(caller, (period.start, period.end), subjects, "total", None))
-    before = by_subject(field.ask(caller, period.before, subjects, "total", None))
     refusal = None
     rows: list[Use] = []
     try:
-        rows = field.ask(caller, (period.start, period.end), asked, by, period.step)
+        rows = list(split(r, asked, by, period.step))
     except Refused as refused:
         refusal = str(refused)
-    plantday, shifts = _clock(catalogue.root)
+    clock = calendar(catalogue.root)
 
     def complete(start: datetime, end: datetime) -> bool:
-        return whole(period.step, start, end, catalogue.root.zone, plantday, shifts)
+        return whole(period.step, start, end, clock)
 
     return Report(
         period=period,
         tz=catalogue.root.timezone,
         by=by,
         subject=subject,
-        tiles=tuple(_tile(s, totals.get(s.name, []), before.get(s.name, []), period) for s in subjects),
+        tiles=tuple(_tile(s, r, r.over(*period.before), period) for s in there),
         usage=usage(subject, rows, order(catalogue), complete),
         names=names(catalogue, {row.key for row in rows}),
         rows=tuple(sorted(rows, key=lambda row: row.start)),
@@ -196,13 +148,14 @@ def report(caller: Caller, catalogue: Catalogue, field: Field, period: Period, b
     )
 
 
-def _tile(subject: Subject, rows: Sequence[Row], before: Sequence[Row], period: Period) -> Tile:
-    now, then = total(rows), total(before)
-    unit = next((row.unit for row in (*rows, *before)), "")
+def _tile(subject: Subject, r: Reckoning, earlier: Reckoning, period: Period) -> Tile:
+    now, then = amount(r, subject.name), amount(earlier, subject.name)
+    figure = r.figure(f"use.{subject.name}")
     return Tile(
+        figure=figure,
         subject=subject.name,
         stream=subject.stream,
-        unit=unit,
+        unit=figure.unit,
         amount=now,
         before=then.value,
         change=change(now.value, then.value) if _known(now) and _known(then) else None,
@@ -236,23 +189,16 @@ def names(catalogue: Catalogue, keys: set[str]) -> dict[str, str]:
 
 
 def fields(
-    request: Request, caller: Caller, catalogue: Catalogue, field: Field, question: Question, subject: str
+    request: Request, r: Reckoning, field: Field, question: UseQuestion, period: Period, subject: str
 ) -> dict[str, Any]:
-    """Return what the page of a report shows. A period that makes no sense is told on the page, which shows today."""
-    mistake = None
-    try:
-        period = question.period(catalogue)
-    except PeriodError as error:
-        mistake = error.reason
-        period = pick(catalogue, datetime.now(UTC), "today")
-    found = report(caller, catalogue, field, period, question.by, subject)
+    """Return what the page of a report shows."""
+    found = report(r, field, period, question.by, subject)
     return {
         "report": found,
-        "chart": _chart(found, catalogue) if found else None,
+        "chart": _chart(found, r.catalogue) if found else None,
         "field": field,
         "question": question,
         "period": period,
-        "mistake": mistake,
         "digits": _digits(found.usage) if found else 0,
         "starting": (found is None or found.empty) and starting(request),
     }
@@ -298,9 +244,14 @@ def document(report: Report | None) -> dict[str, Any]:
         "by": report.by,
         "subject": report.subject,
         "unit": report.usage.unit,
+        "metric": report.tile.figure.id,
+        "value": report.tile.figure.value,
         "total": report.usage.total,
         "unaccounted": report.unaccounted,
-        "subjects": report.tiles,
+        "subjects": [
+            plain(tile.figure) | {n: v for n, v in vars(tile).items() if n not in ("figure", "unit")}
+            for tile in report.tiles
+        ],
         "lines": [
             {"key": line.key, "name": report.names.get(line.key), "share": line.share, **vars(line.amount)}
             for line in report.usage.lines
@@ -317,14 +268,13 @@ def document(report: Report | None) -> dict[str, Any]:
     }
 
 
-_COLUMNS = ("key", "name", "subject", "unit", "start", "end", "value", "measured", "estimated", "unknown", "coverage")
+COLUMNS = ("key", "name", "subject", "unit", "start", "end", "value", "measured", "estimated", "unknown", "coverage")
 
 
 def table(report: Report | None, name: str) -> Response:
     """Return the report as a CSV download. Raises `Refused` when there is no detail."""
     report = _answerable(report)
-    headers = {"Content-Disposition": f'attachment; filename="{name}_{report.period.start:%Y%m%dT%H%M}.csv"'}
-    return StreamingResponse(lines(report), media_type="text/csv; charset=utf-8", headers=headers)
+    return csv_answer(f"{name}_{report.period.start:%Y%m%dT%H%M}", COLUMNS, rows(report))
 
 
 def _answerable(report: Report | None) -> Report:
@@ -335,27 +285,11 @@ def _answerable(report: Report | None) -> Report:
     return report
 
 
-def lines(report: Report) -> Iterator[str]:
-    """Yield CSV, a row per key and step. Times carry the site's offset; what is unknown is empty, never 0."""
-    yield ",".join(_COLUMNS) + "\r\n"
+def rows(report: Report) -> Iterator[tuple[Any, ...]]:
+    """Yield a row per key and step, times in the site's zone."""
+    zone = report.period.start.tzinfo
     for row in report.rows:
-        line = io.StringIO()
-        cells = (
-            row.key,
-            report.names.get(row.key, ""),
-            row.subject,
-            row.unit,
-            row.start.astimezone(report.period.start.tzinfo).isoformat(),
-            row.end.astimezone(report.period.start.tzinfo).isoformat(),
-            *(
-                "" if n is None else repr(n)
-                for n in (row.value, row.measured, row.estimated, row.unknown, row.coverage)
-            ),
-        )
-        csv.writer(line).writerow([_inert(cell) for cell in cells[:6]] + list(cells[6:]))
-        yield line.getvalue()
-
-
-def _inert(text: str) -> str:
-    """Keep a spreadsheet from running text as a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+        yield (
+            row.key, report.names.get(row.key, ""), row.subject, row.unit, row.start.astimezone(zone),
+            row.end.astimezone(zone), row.value, row.measured, row.estimated, row.unknown, row.coverage,
+        )  # fmt: skip

@@ -1,14 +1,15 @@
-"""Every word that a page shows, by id, from one file per language (`words/<language>.toml`).
+"""Every word that a page shows, by id: `words/<language>.toml` for all pages, `<app>/words.<language>.toml` for an app.
 
 Code and templates name words by id; nothing that a person reads is written anywhere else. Placeholders are Python
-format fields. An id ending in `_one` is used instead when the field `n` is 1.
+format fields. An id ending in `_one` is used instead when the field `n` is 1. An id stands in one file only.
 """
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_FOLDER = Path(__file__).parent / "words"
+HERE = Path(__file__).parent
 
 
 class Words:
@@ -16,8 +17,13 @@ class Words:
 
     def __init__(self, language: str = "en") -> None:
         self.language = language
-        with (_FOLDER / f"{language}.toml").open("rb") as file:
-            self._texts = dict(_flat(tomllib.load(file)))
+        self._texts: dict[str, str] = {}
+        for path in files(language):
+            texts = dict(_flat(tomllib.loads(path.read_text("utf-8"))))
+            twice = texts.keys() & self._texts.keys()
+            if twice:
+                raise ValueError(f"{path}: these words stand in another file too: {', '.join(sorted(twice))}")
+            self._texts |= texts
 
     def __call__(self, key: str, **fields: Any) -> str:
         """Return the text of `key` with its fields filled in."""
@@ -30,18 +36,26 @@ class Words:
         """Return the text of an id made from data, or `otherwise` where the catalogue has none."""
         return self._texts.get(key, otherwise)
 
-    def below(self, prefix: str) -> dict[str, str]:
-        """Return the texts under one prefix, for the scripts of a page."""
-        return {key.removeprefix(prefix): text for key, text in self._texts.items() if key.startswith(prefix)}
+    def for_scripts(self, app: str, apps: tuple[str, ...]) -> dict[str, str]:
+        """Return the words of scripts: those of every page, and those of one app under `<app>.`."""
+        texts = {key.removeprefix("js."): text for key, text in self._texts.items() if key.startswith("js.")}
+        others = tuple(f"{name}." for name in apps if name != app)
+        return {key: text for key, text in texts.items() if not key.startswith(others)}
 
     def ids(self) -> set[str]:
         """Return every id."""
         return set(self._texts)
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
+def files(language: str) -> list[Path]:
+    """Return the files of a language: the one of all pages first."""
+    return [HERE / "words" / f"{language}.toml", *sorted(HERE.glob(f"*/words.{language}.toml"))]
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in table.items():
         name = f"{prefix}{key}"
-        pairs += _flat(value, f"{name}.") if isinstance(value, dict) else [(name, str(value))]
-    return pairs
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, str(value)

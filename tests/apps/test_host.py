@@ -156,7 +156,7 @@ def test_a_bad_question_is_422_with_a_sentence(portal, query: str) -> None:
 def test_a_bad_period_is_told_on_the_page_which_shows_today(signed_in) -> None:
     page = signed_in.get("/energy?period=custom&from=2026-11-22T10:00&to=2026-11-22T09:00")
     assert page.status_code == 200
-    assert "here is today" in page.text
+    assert "here is the running plant day" in page.text
     assert 'id="chart"' in page.text
 
 
@@ -286,7 +286,7 @@ def test_a_period_is_compared_only_with_one_that_was_watched(portal) -> None:
 def test_times_are_those_of_the_site(portal, signed_in) -> None:
     assert "Asia/Shanghai" in signed_in.get("/energy").text
     with portal.client() as client:
-        answer = client.get("/api/energy/use?period=today").json()
+        answer = client.get("/api/energy/use?period=plantday").json()
     assert answer["tz"] == "Asia/Shanghai"
     assert answer["from"].endswith("T08:00:00+08:00")
 

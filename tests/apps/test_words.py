@@ -1,5 +1,6 @@
 import re
 import string
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -29,15 +30,20 @@ def test_every_word_that_is_used_is_in_the_catalogue() -> None:
     assert used() - WORDS.ids() == set()
 
 
-# Ids that are put together from data, by their beginning.
-_MADE = (
-    "app.", "subject.", "kind.", "standing.", "period.", "step.", "span.", "edge.", "error.", "tag.note.",
-    "report.by.", "report.by_short.", "report.key.", "report.subjects.", "js.standing_", "js.step_", "js.edge_",
-)  # fmt: skip
+def made() -> tuple[str, ...]:
+    """Beginnings of ids that are put together from data: `t("kind." ~ kind)`, `words(f"error.{kind}.title")`."""
+    found = {"js.standing_", "js.step_", "js.edge_", "js.age_"}
+    for path in [*HERE.rglob("*.html"), *HERE.rglob("*.py")]:
+        text = path.read_text("utf-8")
+        found |= set(re.findall(r"""\b(?:t|word)\("([\w.]+\.)" ?~""", text))
+        found |= set(re.findall(r"""\bwords(?:\.get)?\(f?"([\w.]+\.){""", text))
+    for path in HERE.glob("static/*.js"):
+        found |= {f"js.{name}" for name in re.findall(r"""\bword\(`([\w.]+[._])\$""", path.read_text("utf-8"))}
+    return tuple(found)
 
 
 def test_every_word_in_the_catalogue_is_used() -> None:
-    left = {i for i in WORDS.ids() - used() if not i.startswith(_MADE) and i.removesuffix("_one") not in used()}
+    left = {i for i in WORDS.ids() - used() if not i.startswith(made()) and i.removesuffix("_one") not in used()}
     assert left == set()
 
 
@@ -51,10 +57,49 @@ def test_placeholders_are_filled() -> None:
     assert WORDS("search.found", n=1, q="ph") == "1 tag for “ph”"
 
 
-@pytest.mark.parametrize("key", sorted(WORDS.ids()))
-def test_placeholders_are_plain_names(key: str) -> None:
-    for _, name, spec, _ in string.Formatter().parse(WORDS.get(key, "")):
-        assert name is None or (name.isidentifier() and not spec)
+def test_placeholders_are_plain_names() -> None:
+    for key in WORDS.ids():
+        for _, name, spec, _ in string.Formatter().parse(WORDS.get(key, "")):
+            assert name is None or (name.isidentifier() and not spec), key
+
+
+class _Shown(HTMLParser):
+    """Text and spoken attributes that a template holds itself, Jinja taken out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [v or "" for name, v in attrs if name in ("title", "aria-label", "placeholder", "alt")]
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+
+@pytest.mark.parametrize("path", sorted(HERE.rglob("*.html")), ids=lambda p: p.name)
+def test_templates_hold_no_words_of_their_own(path: Path) -> None:
+    """What a person reads comes from the catalogue; signs, units and names of standards may stand in a template."""
+    parser = _Shown()
+    parser.feed(re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", " ", path.read_text("utf-8"), flags=re.S))
+    shown = re.sub(r"[\w-]+=", " ", " ".join(parser.found))  # a macro may be a run of attributes
+    words = re.findall(r"[A-Za-z]{2,}", shown)
+    assert set(words) <= {"UCUM"}
+
+
+def test_a_word_that_stands_in_two_files_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("words/en.toml", "energy/words.en.toml"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("[a]\nb = 'c'\n")
+    monkeypatch.setattr("hefa_apps.words.HERE", tmp_path)
+    with pytest.raises(ValueError, match=r"a\.b"):
+        Words()
+
+
+def test_scripts_get_the_words_of_their_own_app_only() -> None:
+    texts = WORDS.for_scripts("live", ("live", "energy"))
+    assert "lost" in texts
+    assert not any(key.startswith("energy.") for key in texts)
 
 
 def test_an_unknown_id_is_an_error() -> None:

@@ -1,7 +1,6 @@
 """Who the key is: its name, its role and its site."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from hefa_apps.client.connection import Asking
 
@@ -17,7 +16,6 @@ class Me:
     name: str
     role: str
     site: str
-    expires_at: datetime | None = None
 
     def may(self, role: str) -> bool:
         """Say whether the key has this role or a higher one; an unknown role is the lowest."""

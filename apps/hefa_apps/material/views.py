@@ -8,6 +8,7 @@ from markupsafe import Markup
 from starlette.responses import Response, StreamingResponse
 
 from hefa_apps.material.model import MATERIALS, mass, specific, subscript
+from hefa_apps.metrics.desk import reckoning
 from hefa_apps.page import App, Pages, pages
 from hefa_apps.report import Asked, Field, document, fields, report, table
 from hefa_apps.session import Asking
@@ -21,13 +22,16 @@ APP = App("material", router)
 @router.get("/material", include_in_schema=False)
 def page(request: Request, asking: Asking, question: Asked, material: str = "") -> Response:
     catalogue = asking.catalogue()
-    shown = fields(request, asking, catalogue, FIELD, question, material)
+    period, mistake = question.shown(catalogue)
+    r = reckoning(request, asking, catalogue, period)
+    shown = fields(request, r, FIELD, question, period, material)
     found = shown["report"]
     shown_on = pages(request)
     return shown_on.render(
         request,
         "material/material.html",
         root=catalogue.root,
+        mistake=mistake,
         mass=mass,
         specific=specific(found.tiles) if found else {},
         named=partial(_named, shown_on),
@@ -36,18 +40,20 @@ def page(request: Request, asking: Asking, question: Asked, material: str = "") 
 
 
 @router.get("/api/material/use", summary="Use of the materials over a period, one of them in detail")
-def use(asking: Asking, question: Asked, material: str = "") -> dict[str, Any]:
+def use(request: Request, asking: Asking, question: Asked, material: str = "") -> dict[str, Any]:
     """Reagents and products in kg of pure substance: totals, the period before, shares by area, line or meter, bars."""
     catalogue = asking.catalogue()
-    found = report(asking, catalogue, FIELD, question.period(catalogue), question.by, material)
+    period = question.period(catalogue)
+    found = report(reckoning(request, asking, catalogue, period), FIELD, period, question.by, material)
     return document(found)
 
 
 @router.get("/api/material/use.csv", summary="The same rows as CSV", response_class=StreamingResponse)
-def use_csv(asking: Asking, question: Asked, material: str = "") -> Response:
+def use_csv(request: Request, asking: Asking, question: Asked, material: str = "") -> Response:
     """A row per key and step, with measured, estimated and unknown parts and coverage."""
     catalogue = asking.catalogue()
-    found = report(asking, catalogue, FIELD, question.period(catalogue), question.by, material)
+    period = question.period(catalogue)
+    found = report(reckoning(request, asking, catalogue, period), FIELD, period, question.by, material)
     return table(found, "material")
 
 

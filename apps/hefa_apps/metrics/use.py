@@ -1,0 +1,152 @@
+"""Use of carriers and materials, whole and per tonne fed: the figures that every other one is built on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from hefa_apps.client import Catalogue, Use
+from hefa_apps.metrics.reckoning import Input, Members, Outcome, Reckoning
+from hefa_apps.usage import Amount, total
+
+Kind = Literal["carrier", "material"]
+STREAMS = ("supply", "export", "reuse", "discharge")
+FEED = "REO"  # what the plant is fed, as oxide: the measure of everything else
+_TONNE = 1000.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A carrier or a material in one stream: what comes in, or, where nothing of it does, what goes out."""
+
+    name: str
+    stream: str
+    kind: Kind
+    meters: tuple[str, ...] = ()
+
+
+def subjects(catalogue: Catalogue, kind: Kind | None = None) -> list[Subject]:
+    """Return what the site meters, supplies before products; `meters` are the billing registers without a parent."""
+    streams: dict[tuple[str, Kind], set[str]] = {}
+    registers: dict[tuple[str, str], list[str]] = {}
+    for tag in catalogue.tags.values():
+        meter = tag.meter
+        if meter is None or meter.role != "billing":
+            continue
+        name, of = (meter.carrier, "carrier") if meter.carrier else (meter.material, "material")
+        if name and kind in (None, of):
+            streams.setdefault((name, of), set()).add(meter.stream)  # type: ignore[arg-type]
+            if not meter.parent:
+                registers.setdefault((name, meter.stream), []).append(tag.tag)
+    found = []
+    for (name, of), there in streams.items():
+        stream = min(there, key=lambda s: STREAMS.index(s) if s in STREAMS else len(STREAMS))
+        found.append(Subject(name, stream, of, tuple(sorted(registers.get((name, stream), ())))))
+    return sorted(found, key=lambda s: (STREAMS.index(s.stream), s.kind, s.name))
+
+
+def use(r: Reckoning, subject: str) -> Outcome:
+    """Return the use of one subject: what its billing meters registered."""
+    about = _subject(r, subject)
+    found = amount(r, subject)
+    return Outcome(
+        found.value,
+        inputs=lambda: _meters(r, about),
+        coverage=found.coverage,
+        reason="" if found.value is not None else "No meter has reported in this period.",
+        tags=about.meters,
+    )
+
+
+def per_tonne(r: Reckoning, subject: str) -> Outcome:
+    """Return the use of one subject per tonne fed: sums divided, never a mean of ratios."""
+    used, fed = r.figure(f"use.{subject}"), r.figure(f"use.{FEED}")
+    inputs = (r.input(f"use.{subject}"), r.input(f"use.{FEED}"))
+    coverage = min((c for c in (used.coverage, fed.coverage) if c is not None), default=None)
+    if used.value is None or not fed.value:
+        reason = used.reason or "Nothing was fed in this period, so there is nothing to divide by."
+        return Outcome(None, inputs, coverage, reason, used.tags)
+    return Outcome(used.value / fed.value * _TONNE, inputs, coverage, tags=used.tags)
+
+
+def rows_of(r: Reckoning, name: str) -> list[Use]:
+    """Return the platform's rows of one subject over the whole range."""
+    return totals(r).get(name, [])
+
+
+def amount(r: Reckoning, name: str) -> Amount:
+    """Return the use of one subject with its classes of evidence."""
+    return total(rows_of(r, name))
+
+
+def totals(r: Reckoning) -> dict[str, list[Use]]:
+    """Return all subjects' totals, asked stream by stream side by side, once."""
+
+    def ask() -> dict[str, list[Use]]:
+        there = subjects(r.catalogue)
+        groups = {
+            (s.kind, s.stream): [t.name for t in there if (t.kind, t.stream) == (s.kind, s.stream)] for s in there
+        }
+        asks = [partial(_rows, r, kind, stream, names) for (kind, stream), names in groups.items()]
+        found: dict[str, list[Use]] = {}
+        for row in (row for rows in r.caller.together(*asks) for row in rows):
+            found.setdefault(row.subject, []).append(row)
+        return found
+
+    found: dict[str, list[Use]] = r.once(("use totals",), ask)
+    return found
+
+
+def split(r: Reckoning, subject: Subject, by: str, step: str | None) -> Sequence[Use]:
+    """Return the use of one subject by area, line or meter and by step. Raises `Refused` where it is not so metered."""
+    return _rows(r, subject.kind, subject.stream, [subject.name], by, step)
+
+
+def _subject(r: Reckoning, name: str) -> Subject:
+    return next(s for s in subjects(r.catalogue) if s.name == name)
+
+
+def _meters(r: Reckoning, subject: Subject) -> tuple[Input, ...]:
+    """Return what each meter saw, as the platform splits the use."""
+    rows = _rows(r, subject.kind, subject.stream, [subject.name], by="meter")
+    return tuple(
+        Input(
+            r.catalogue.tags[row.key].description if row.key in r.catalogue.tags else row.key,
+            row.value,
+            row.unit,
+            row.coverage,
+            tag=row.key if row.key in r.catalogue.tags else "",
+            source=f"/v1/consumption?by=meter&{subject.kind}={subject.name}&stream={subject.stream}",
+        )
+        for row in rows
+    )
+
+
+def _rows(
+    r: Reckoning, kind: Kind, stream: str, names: list[str], by: str = "total", step: str | None = None
+) -> Sequence[Use]:
+    carriers, materials = (names, []) if kind == "carrier" else ([], names)
+    answer = r.caller.consumption(
+        r.start, r.end, by=by, step=step, stream=stream, carriers=carriers, materials=materials
+    )
+    return answer.rows
+
+
+def _units(catalogue: Catalogue) -> dict[str, str]:
+    """Return the unit that the site's meters count each subject in."""
+    found = {}
+    for subject in subjects(catalogue):
+        tags = (tag for tag in catalogue.tags.values() if tag.meter)
+        meters = (tag.meter for tag in tags if tag.meter and subject.name in (tag.meter.carrier, tag.meter.material))
+        found[subject.name] = next((meter.unit for meter in meters), "")
+    return found
+
+
+def _per_tonne(catalogue: Catalogue) -> dict[str, str]:
+    units = _units(catalogue)
+    supplied = [s.name for s in subjects(catalogue) if s.name != FEED and s.stream == "supply"]
+    return {name: f"{units[name]}/t" for name in supplied} if FEED in units else {}
+
+
+FORMULAS = {"use.*": use, "*.per_t": per_tonne}
+MEMBERS: dict[str, Members] = {"use.*": _units, "*.per_t": _per_tonne}
