@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hefa_edge.plant.process import Layout
+from hefa_edge.plant.process import TANK, WEIR, Layout
 from hefa_edge.plant.substances import CONSERVED, PURE_WATER, VOLUME, vector
 
 LIQUOR = vector(La=0.3, Nd=0.2, Cl=1.5, water=0.9, volume=1.0)
@@ -60,13 +60,16 @@ def test_the_warm_vessel_is_the_steady_one(kind: str) -> None:
     assert process.held == pytest.approx(held, rel=1e-9)
 
 
-def test_a_level_returns_to_its_volume() -> None:
+@pytest.mark.parametrize(("gain", "level"), [(TANK, 4.0 * 1.05), (WEIR, 4.0 * 1.005)])
+def test_a_level_follows_the_flow_as_much_as_its_outlet_lets_it(gain: float, level: float) -> None:
     layout, a = emptied()
     process = layout.process()
-    process.held[a] = LIQUOR * 9
-    for _ in range(600):
-        process.through(a, LIQUOR * 0.1, 4.0, 1 / 60, 1.0)
-    assert process.held[a, VOLUME] == pytest.approx(4.0, abs=0.01)
+    process.warm = True
+    process.through(a, LIQUOR * 0.1, 4.0, 1 / 60, gain)
+    process.warm = False
+    for _ in range(2000):
+        process.through(a, LIQUOR * 0.11, 4.0, 1 / 60, gain)
+    assert process.held[a, VOLUME] == pytest.approx(level, rel=1e-6)
 
 
 def test_names_are_kept_and_what_is_new_starts_anew() -> None:

@@ -7,6 +7,7 @@ difference, which the compressor pays for.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from hefa_edge.plant.behaviour import Evaporators
 from hefa_edge.plant.board import Board, Minute
 from hefa_edge.plant.loops import Loop, Probe, Reagent
 from hefa_edge.plant.nature import Fluctuations
-from hefa_edge.plant.process import Layout
+from hefa_edge.plant.process import TANK, Layout
 from hefa_edge.plant.substances import (
     CL,
     H2O,
@@ -92,7 +93,7 @@ class Evaporator:
         """Run a minute on the brine that comes. Returns condensate (m3), compressor power (kW) and load."""
         process, hours, truth = minute.process, minute.hours, minute.truth
         number, normal = process.number, self._normal
-        feed = process.through(self._tank, brine, _TANK, hours, 3.0)
+        feed = process.through(self._tank, brine, _TANK, hours, TANK)
         inside = process.delay(self._inside, feed, hours, 2.0)
         kg = salt_kg(inside)
         with_salt = min(_MOIST * kg / 1000, float(inside[WATER]))
@@ -147,12 +148,13 @@ class Wastewater:
         self._effluent = layout.vessel("TK-535")
         self._loop = Loop("AIC-502", 0.3, board, layout, nature)
         self._control, self._probe = Reagent("AIC-502", layout, 1.0, 1.5, 0.9), Probe("R-501", layout)
+        self._lead = layout.number("AIC-502.lead", 0.3)
         self._in = {name: layout.inlet(name) for name in ("NaOH", "formed water", "soda of scrubbers")}
         self._co2, self._vapour = layout.outlet("CO2 of neutralisation"), layout.outlet("vapour")
         self._outfall, self._export = layout.outlet("outfall"), layout.outlet("condensate sent out")
         # Told by the warm minute.
         self._soda, self._neutral, self._base, self._ro_share = 0.0, 0.0, 1.0, 0.8
-        self._scrubber_water = 1.6
+        self._scrubber_water, self._surplus = 1.6, 0.0
         self._ro_wander, self._quality = nature.add("RO membrane", 24.0), nature.add("effluent quality", 5.0)
         u = "R-501"
         self._ph, self._lvl = board.column(u, "ph", "exact"), board.column(u, "lvl", "exact")
@@ -182,7 +184,7 @@ class Wastewater:
         """
         process, hours, truth, normal = minute.process, minute.hours, minute.truth, self._normal
         prnd, ce, la = mothers
-        la = process.through(self._ro_feed, la, _TANK, hours, 3.0)
+        la = process.through(self._ro_feed, la, _TANK, hours, TANK)
         if process.warm:
             self._ro_share = 12.0 * hours / float(la[VOLUME])
         through_ro = float(la[VOLUME]) * min(self._ro_share, 0.95)
@@ -197,9 +199,10 @@ class Wastewater:
         load = float(liquors[VOLUME]) / hours / self._neut_m3
         mixed = liquors + soda
         lacking = (self._neutral * load * hours - excess_base(mixed)) / float(NAOH_10[NA]) / hours
-        if process.warm:
-            self._base = max(lacking, 0.05)
-        flow = self._loop.run(minute, max(lacking, 0.0) * self._control.correct(minute, self._error(minute)))
+        number = process.number
+        # The dose is led by what lacked in the last half hour: nobody knows the minute's own.
+        number[self._lead] += (lacking - number[self._lead]) * (1.0 if process.warm else -math.expm1(-hours / 0.5))
+        flow = self._loop.run(minute, max(number[self._lead], 0.0) * self._control.correct(minute, self._error(minute)))
         base = process.take_in(self._in["NaOH"], NAOH_10 * (flow * hours))
         formed = process.take_in(self._in["formed water"], vector(water=float(base[NA]) * H2O))
         out = process.through(self._neutraliser, mixed + base + formed, _REACTOR, hours)
@@ -219,11 +222,13 @@ class Wastewater:
             row[:] = PURE_WATER * _TANK
         else:
             row += PURE_WATER * (recovered - taken)
-        surplus = max(0.0, recovered - taken + (float(row[VOLUME]) - (recovered - taken) - _TANK) * hours / 3.0)
+        if process.warm:
+            self._surplus = (recovered - taken) / hours
+        surplus = max(0.0, self._surplus * (1 + TANK * (float(row[VOLUME]) / _TANK - 1))) * hours
         surplus = 0.0 if process.warm else surplus
         row -= PURE_WATER * surplus
         process.send_out(self._export, PURE_WATER * surplus)
-        discharged = process.through(self._effluent, PURE_WATER * (effluent * hours), _TANK, hours, 3.0)
+        discharged = process.through(self._effluent, PURE_WATER * (effluent * hours), _TANK, hours, TANK)
         process.send_out(self._outfall, discharged)
 
         held = process.held[self._neutraliser]
@@ -247,10 +252,11 @@ class Wastewater:
 
     def _error(self, minute: Minute) -> float:
         """Share of the base that the neutraliser lacks, as its probe sees it."""
+        wanted = self._neutral / self._neut_m3
         if minute.process.warm:
+            self._probe.see(minute, wanted)
             return 0.0
         held = minute.process.held[self._neutraliser]
-        wanted = self._neutral / self._neut_m3
         seen = self._probe.see(minute, excess_base(held) / float(held[VOLUME]))
         seen += 0.01 * minute.acting.probe_bias.get("R-501", 0.0)
         return (wanted - seen) * self._neut_m3 / (0.3 * float(NAOH_10[NA]))

@@ -14,7 +14,7 @@ from hefa_edge.plant import ph
 from hefa_edge.plant.board import Board, Minute
 from hefa_edge.plant.loops import Loop, Probe, Reagent
 from hefa_edge.plant.nature import Fluctuations
-from hefa_edge.plant.process import Layout
+from hefa_edge.plant.process import TANK, Layout
 from hefa_edge.plant.substances import (
     CL,
     H2O,
@@ -79,7 +79,7 @@ class Dissolution:
         self._base = Loop("AIC-152", 0.15, board, layout, nature)
         self._probes = [Probe(name, layout) for name in ("R-101", "R-102")]
         self._trim_probe = Probe("R-103", layout)
-        self._acid_control = Reagent("FIC-151", layout, 3.0, 3.0, 0.3)
+        self._acid_control = Reagent("FIC-151", layout, 8.0, 3.0, 0.3)
         self._base_control = Reagent("AIC-152", layout, 2.0, 2.0, 0.9)
         self._in = {name: layout.inlet(name) for name in ("carbonate", "HCl", "NaOH", "fresh water", "formed water")}
         self._co2, self._residue = layout.outlet("CO2 of dissolution"), layout.outlet("residue")
@@ -158,7 +158,7 @@ class Dissolution:
         clear = trimmed - residue
         made_kg = oxide_kg(clear[RE])
         for tank in self._tanks[:-1]:
-            clear = process.through(tank, clear, _TANK, hours, 6.0)
+            clear = process.through(tank, clear, _TANK, hours, TANK)
         out = process.supply(self._tanks[-1], clear, draw, _TANK)
         last = process.held[self._tanks[-1]]
         number[self._tank_seen] = 100 * float(last[VOLUME]) / 50.0
@@ -206,6 +206,7 @@ class Dissolution:
         """Share of the acid that dissolver `i` lacks, as its probe sees it."""
         held = minute.process.held[self._reactors[i]]
         if minute.process.warm:
+            self._probes[i].see(minute, 10.0**-_DISSOLVER_PH)
             return 0.0
         name = f"R-10{i + 1}"
         acid = -excess_base(held) / float(held[VOLUME])

@@ -17,7 +17,7 @@ from hefa_edge.plant.behaviour import Behaviour
 from hefa_edge.plant.board import Board, Minute
 from hefa_edge.plant.loops import Loop
 from hefa_edge.plant.nature import Fluctuations
-from hefa_edge.plant.process import Layout
+from hefa_edge.plant.process import TANK, Layout
 from hefa_edge.plant.substances import (
     CL,
     H2O,
@@ -195,9 +195,9 @@ class Extraction:
         raffinate_b, ce, wash_b, b_sum = self._line(minute, b, b_feed, 1)
 
         brine, losses = self._brine_of(minute, a_sum, b_sum, raffinate_b)
-        la = process.through(self._la, raffinate_b - losses, _TANK, hours, 4.0)
-        prnd = process.through(self._products[0], prnd, _TANK, hours, 8.0)
-        ce = process.through(self._products[1], ce, _TANK, hours, 8.0)
+        la = process.through(self._la, raffinate_b - losses, _TANK, hours, TANK)
+        prnd = process.through(self._products[0], prnd, _TANK, hours, TANK)
+        ce = process.through(self._products[1], ce, _TANK, hours, TANK)
 
         org = a_sum.organic + b_sum.organic
         naoh = a_sum.naoh + b_sum.naoh

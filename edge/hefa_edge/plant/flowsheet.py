@@ -123,7 +123,7 @@ class DynamicPlant:
         nature = Fluctuations(seed, calm)
         self.tags: Sequence[Tag] = board.tags
         self._board, self.layout, self._nature = board, layout, nature
-        self._weather = nature.add("weather", 30.0)
+        self._weather = nature.add("weather", 30.0), nature.add("clouds and wind", 2.0)
         fractions = behaviour.feed.fractions
         self._dissolution = Dissolution(board, layout, nature, fractions)
         self._feed_presses = [Press(name, board, layout) for name in ("FP-111", "FP-112")]
@@ -141,7 +141,7 @@ class DynamicPlant:
         self._utilities = Utilities(board, layout, nature, self._machines, _LOADS)
         self._tanks = Tanks(board, layout, nature)
         self._product_out = [layout.outlet(name) for name in ("PrNd oxide", "CeO2", "La carbonate")]
-        self._bags = [(board.column(unit, "wt"), unit) for unit in ("PK-421", "PK-422")]
+        self._bags = [(board.column(unit, "wt", "exact"), unit) for unit in ("PK-421", "PK-422")]
         board.columns(("PK-421", "PK-422"), "mass")
         board.columns(("PK-421", "PK-422"), "bags")
         for tag in board.tags:
@@ -151,6 +151,7 @@ class DynamicPlant:
 
         self._counters = np.array([i for i, tag in enumerate(self.tags) if tag.kind == "counter"], dtype=np.intp)
         self._source, self._per_hour, self._by_state = self._integrals()
+        self._always = self._source == len(self.tags)  # hours that a clock counts: the column itself is a waste bin
         self._moves = ~board.held[:-1]
         self._lively = np.flatnonzero(board.lively[:-1])
         names = [self.tags[int(i)].name for i in self._lively]
@@ -275,7 +276,7 @@ class DynamicPlant:
         process = state.process.copy()
         wander = self._nature.at(end)
         acting = self._schedule(start)
-        outside = weather.MEAN if self._calm else weather.ambient(end, wander[self._weather])
+        outside = weather.MEAN if self._calm else weather.ambient(end, *(wander[i] for i in self._weather))
         minute = Minute(
             start, end, _HOURS, acting, wander, outside + acting.ambient, process, self._board.normal.copy()
         )
@@ -325,12 +326,9 @@ class DynamicPlant:
         )
         a, b = extraction.lines
 
-        def by_design(loop: Any) -> float:
-            return float(process.number[loop._valve]) / 50.0
-
         loads = np.array([
-            dissolved.load, by_design(a.loop["org"]), by_design(b.loop["org"]), by_design(a.loop["feed"]),
-            by_design(b.loop["feed"]), by_design(a.loop["scrub"]), parts.load, pn.load, ce.load, la.load,
+            dissolved.load, a.loop["org"].load(process), b.loop["org"].load(process), a.loop["feed"].load(process),
+            b.loop["feed"].load(process), a.loop["scrub"].load(process), parts.load, pn.load, ce.load, la.load,
             tunnel.gas / self._tunnel.design_gas, rotary.gas / self._rotary.design_gas,
             treated.loads[0], treated.loads[1], treated.ro_load, treated.loads[0],
         ])  # fmt: skip
@@ -367,12 +365,12 @@ class DynamicPlant:
 
     def _growth(self, truth: Floats) -> Floats:
         """What each counter gains in an hour, (counters,), at this truth."""
-        flow = truth[self._source]
+        flow = np.where(self._always, 1.0, truth[self._source])
         flow = np.where(self._by_state, flow == 1.0, flow)
         return np.asarray(np.maximum(flow * self._per_hour, 0.0))
 
     def _integrals(self) -> tuple[Any, Floats, Any]:
-        """For each counter: the column it integrates (or the last, which is 1), its factor, whether that is a state."""
+        """For each counter: the column it integrates (or the last: none), its factor, whether that is a state."""
         at = {tag.name: i for i, tag in enumerate(self.tags)}
         sources = [at.get(self.tags[i].integrates or "", len(self.tags)) for i in self._counters]
         for column in sources:

@@ -26,6 +26,7 @@ class Loop:
         board.column(name, "tot")
         self._setpoint = layout.number(f"{name}.sp", design)
         self._valve = layout.number(f"{name}.op", 50.0)
+        self._flow = layout.number(f"{name}.flow", design)
         self._wander = nature.add(f"{name} flow", 0.1)
 
     def run(self, minute: Minute, wanted: float) -> float:
@@ -45,16 +46,20 @@ class Loop:
         flow = self.design * number[self._valve] / 50.0
         # The wander passes through nothing twice: what flows is what all units receive.
         flow *= 1 + 0.0015 * minute.wander[self._wander]
+        delivered = 1.0
         if self._pump:
-            flow *= 0.0 if self._pump in acting.tripped else 1 - 0.15 * acting.cavitation.get(self._pump, 0.0)
+            delivered = 0.0 if self._pump in acting.tripped else 1 - 0.15 * acting.cavitation.get(self._pump, 0.0)
+        flow *= delivered
+        number[self._flow] = flow
         minute.truth[self._sp] = wanted
-        minute.truth[self._op] = min(number[self._valve], 100.0)
+        # Where the pump fails the controller opens, in vain: the valve is not what lacks.
+        minute.truth[self._op] = min(number[self._valve] / max(delivered, 0.01), 100.0)
         minute.truth[self._pv] = flow * scale
         return flow
 
-    def opening(self, process: Process) -> float:
-        """The valve's opening by that of the design flow."""
-        return process.number[self._valve] / 50.0
+    def load(self, process: Process) -> float:
+        """What flowed in the last minute, by the design flow."""
+        return process.number[self._flow] / self.design
 
 
 class Reagent:

@@ -15,7 +15,7 @@ from hefa_edge.plant import ph
 from hefa_edge.plant.board import Board, Minute
 from hefa_edge.plant.loops import Loop, Probe, Reagent
 from hefa_edge.plant.nature import Fluctuations
-from hefa_edge.plant.process import Layout
+from hefa_edge.plant.process import TANK, Layout
 from hefa_edge.plant.substances import (
     CARBONATE,
     CL,
@@ -139,7 +139,7 @@ class Line:
         wash = WASH * hours * (0.5 + 0.5 * load)
         process.take_in(self._fresh, vector(water=wash, volume=wash))
         cake, cake_kg, mother = self._filter(slurry, solid, wash)
-        mother = process.through(self._tank, mother, _TANK, hours, 4.0)
+        mother = process.through(self._tank, mother, _TANK, hours, TANK)
         if process.warm:
             self._chloride = float(slurry[CL] / slurry[VOLUME])
             self._shift = self._normal[self._ph[0]] - ph.precipitating(r)
@@ -170,6 +170,8 @@ class Line:
     def _error(self, minute: Minute) -> float:
         """Share of the dose that the reactors lack, as the probes see it."""
         if minute.process.warm:
+            for probe in self._probes:
+                probe.see(minute, self._ratio)
             return 0.0
         error = 0.0
         for k, (vessel, probe) in enumerate(zip(self._reactors, self._probes, strict=True), start=1):

@@ -16,6 +16,9 @@ import numpy as np
 
 from hefa_edge.plant.substances import SPECIES, VOLUME, Floats
 
+DESIGN = "design flow"  # array of a process: m3/h that flowed through each vessel in the warm minute
+WEIR, TANK = 20.0, 2.0  # what `Process.through` calls gain, of an overflow and of slow level control
+
 
 class Layout:
     """What a flowsheet consists of, by name. Numbers start as given."""
@@ -54,6 +57,7 @@ class Layout:
             list(self.starts),
             np.zeros((len(self.inlets), size)),
             np.zeros((len(self.outlets), size)),
+            {DESIGN: np.zeros(len(self.vessels))},
         )
 
 
@@ -92,15 +96,20 @@ class Process:
         """Book what leaves the plant."""
         self.went_out[outlet] += amounts
 
-    def through(self, vessel: int, inflow: Floats, volume: float, hours: float, hold_h: float = 2.0) -> Floats:
-        """Fill a mixed vessel and let it flow on so that it returns to `volume` (m3) within `hold_h`."""
+    def through(self, vessel: int, inflow: Floats, volume: float, hours: float, gain: float = WEIR) -> Floats:
+        """Fill a mixed vessel and let it flow on, the more the fuller it is.
+
+        It is at `volume` (m3) when the design flow, that of the warm minute, comes in. `gain` is the share by which
+        the outflow rises per share of volume: a weir keeps its level, a tank under slow level control breathes.
+        """
         row = self.held[vessel]
         if self.warm:
             row[:] = inflow * (volume / inflow[VOLUME])
+            self.arrays[DESIGN] = self.arrays[DESIGN].copy()
+            self.arrays[DESIGN][vessel] = inflow[VOLUME] / hours
             return inflow
+        leave = self.arrays[DESIGN][vessel] * hours * (1 + gain * (row[VOLUME] / volume - 1))
         row += inflow
-        over = row[VOLUME] - inflow[VOLUME] - volume
-        leave = inflow[VOLUME] + over * hours / max(hold_h, hours)
         out = np.asarray(row * min(max(leave / row[VOLUME], 0.0), 0.95))
         row -= out
         return out

@@ -82,7 +82,6 @@ class Utilities:
             for name, hours in (
                 ("voltage", 0.5),
                 ("power factor", 2.0),
-                ("rest of power", 0.4),
                 ("domestic water", 0.6),
                 ("steam", 0.4),
                 ("air", 0.5),
@@ -103,6 +102,7 @@ class Utilities:
             for machine in _BEHIND.get(unit, []):
                 if machine in at:
                     self._hangs[row, at[machine]] = 1.0
+        self._drives = np.array([nature.add(f"drives of {unit}", 0.4) for unit in meters], dtype=np.intp)
         self._usual_p = np.array([usual(unit, "p") for unit in meters])
         self._rest = self._usual_p - self._hangs @ machines.power
         self._follow = np.array([self._loads[_RESTS[u][0]] if u in _RESTS else 0 for u in meters], dtype=np.intp)
@@ -259,10 +259,10 @@ class Utilities:
         truth, normal, cool = minute.truth, self._normal, self._cool
         heat = demand.loads[self._loads["mvr1"]] * (1 + 0.02 * minute.wander[self._wander["cooling"]])
         warm = minute.ambient - 8.0
-        supply = normal[cool["tsup"]] + (0.3 * warm if warm > 0 else 0.18 * warm)
+        supply = normal[cool["tsup"]] + (0.2 * warm if warm > 0 else 0.18 * warm)
         truth[cool["tsup"]], truth[cool["tret"]] = supply, supply + 7.0 * heat
         truth[cool["flow"]] = normal[cool["flow"]]
-        truth[cool["fan_pow"]] = normal[cool["fan_pow"]] * min(max(heat * (1 + 0.02 * warm), 0.2), 2.0)
+        truth[cool["fan_pow"]] = normal[cool["fan_pow"]] * min(max(heat * (1 + 0.01 * warm), 0.2), 2.0)
         truth[cool["ec"]] = normal[cool["ec"]] * (1 + 0.004 * warm)
         truth[cool["makeup"]] = normal[cool["makeup"]] * heat * (1 + 0.012 * warm)
 
@@ -281,11 +281,11 @@ class Utilities:
 
     def _electricity(self, minute: Minute, demand: Demand, machine_power: Floats, air: Floats, fans: Floats) -> None:
         truth, wander, normal, row = minute.truth, minute.wander, self._normal, self._row
-        p = self._hangs @ machine_power + self._rest * (1 + self._share * (demand.loads[self._follow] - 1))
-        unrest = 1 + 0.01 * wander[self._wander["rest of power"]]
+        unrest = 1 + 0.02 * np.take(wander, self._drives)
+        p = self._hangs @ machine_power + self._rest * unrest * (1 + self._share * (demand.loads[self._follow] - 1))
         hour = weather.local_hour(minute.start)
-        dark = 1.0 if self._calm else (1.5 if hour < 7 or hour >= 19 else 0.5)
-        office = 1.0 if self._calm else (1.7 if 8 <= hour < 18 else 0.5)
+        dark = 1.0 if self._calm else 1.5 - _presence(hour, 7.0, 19.0, 0.15)
+        office = 1.0 if self._calm else 0.5 + 1.2 * _presence(hour, 8.0, 18.0, 0.3)
         for unit, extra in (
             ("PM-MVR1", demand.compressors[0] - 720.0),
             ("PM-MVR2", demand.compressors[1] - 100.0),
@@ -300,7 +300,7 @@ class Utilities:
         ):
             if unit in row:
                 p[row[unit]] += extra
-        p = np.maximum(p * unrest, 0.0)
+        p = np.maximum(p, 0.0)
         power = np.append(p, p.sum())
         tangent = 0.45 * (1 + 0.02 * wander[self._wander["power factor"]])
         voltage = 395.0 - 0.004 * (float(power[-1]) - 1900.0) + 1.2 * wander[self._wander["voltage"]]
@@ -310,6 +310,11 @@ class Utilities:
         truth[self._pf], truth[self._u] = factor, voltage
         truth[self._i] = power * 1000 / (math.sqrt(3) * voltage * factor)
         truth[self._thd] = normal[self._thd] * (1 + 0.05 * wander[self._wander["harmonics"]])
+
+
+def _presence(hour: float, comes: float, goes: float, slow_h: float) -> float:
+    """Share of people (or daylight) that is there at an hour: they come and go around these hours."""
+    return (math.tanh((hour - comes) / slow_h) - math.tanh((hour - goes) / slow_h)) / 2
 
 
 def _electric(board: Board) -> list[str]:

@@ -18,12 +18,12 @@ def local_hour(ts: int) -> float:
     return (ts % _DAY_US) / _DAY_US * 24 + _OFFSET_H - (24 if (ts % _DAY_US) / _DAY_US * 24 + _OFFSET_H >= 24 else 0)
 
 
-def ambient(ts: int, wander: float) -> float:
-    """Temperature outside at `ts` (µs), Cel; `wander` is a fluctuation of sd 1."""
+def ambient(ts: int, wander: float, gusts: float) -> float:
+    """Temperature outside at `ts` (µs), Cel; `wander` and `gusts` are a slow and a quick fluctuation of sd 1."""
     day = ts / _DAY_US - 20_089.0  # since 2025-01-01
     season = math.cos(2 * math.pi * (day - _WARMEST_DAY) / _YEAR)
     hour = math.cos(2 * math.pi * (local_hour(ts) - _WARMEST_HOUR) / 24)
-    return MEAN + _SEASON * season + _DAY * hour + 2.0 * wander
+    return MEAN + _SEASON * season + _DAY * hour + 2.0 * wander + 0.6 * gusts
 
 
 def humidity(temperature: float, wander: float) -> float:
