@@ -74,6 +74,7 @@ class Keeper:
             if now >= next_upkeep:
                 next_upkeep = now + UPKEEP_S
                 upkeep.prepare_partitions(connection)
+                self._require_safe(connection)
                 dropped = upkeep.forget_old(connection, self._retention_days)
                 upkeep.trim_ledger(connection, upkeep.LEDGER_DAYS)
                 if dropped:
@@ -82,8 +83,14 @@ class Keeper:
                 next_advance = now + ADVANCE_S
                 rollups.advance(connection)
                 upkeep.alive(connection, self._name, True, f"{rollups.backlog(connection)} ranges to roll up")
-            if rollups.work(connection, next(ends)) is None:
+            if rollups.work(connection, next(ends)) is None and rollups.refresh(connection) is None:
                 self._stop.wait(IDLE_S)
+
+    def _require_safe(self, connection: Connection) -> None:
+        unsafe = upkeep.keep_policies(connection, self._retention_days)
+        if unsafe:
+            upkeep.alive(connection, self._name, False, "; ".join(unsafe))
+            raise upkeep.UnsafePolicies("; ".join(unsafe))
 
     def _say(self, kind: str, error: Unavailable | None = None) -> None:
         if kind == self._said:
@@ -92,5 +99,6 @@ class Keeper:
         if error is None:
             logger.info("the database is back worker=%s", self._name)
         else:
-            level = logging.ERROR if isinstance(error, SchemaMissing) else logging.WARNING
+            for_people = isinstance(error, SchemaMissing | upkeep.UnsafePolicies)
+            level = logging.ERROR if for_people else logging.WARNING
             logger.log(level, "cannot work, waiting: %s", error)

@@ -77,7 +77,9 @@ def test_rollups_appear_and_the_watermark_moves(database: Any, admin: Any) -> No
 
 def test_partitions_are_made_ahead(database: Any, admin: Any) -> None:
     if count(admin, "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"):
-        pytest.skip("a hypertable makes its own partitions")
+        with psycopg.connect(database.jobs) as jobs:
+            assert upkeep.prepare_partitions(jobs) == 0  # a hypertable makes its own when they are needed
+        return
     with keeping(database.jobs):
         until(
             lambda: count(admin, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'reading'::regclass") >= 4, "made"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isclose
+from random import Random
 from typing import Any
 
 import psycopg
@@ -43,12 +44,15 @@ class Plant:
               FROM edge, (VALUES ('a.gauge', 'gauge', NULL::float8, NULL::float8), ('a.counter', 'counter', 1000, 3600))
                 AS t(name, kind, modulus, rate)
         """)
+        self.refreshed = self.admin.execute("SELECT to_regclass('reading_1h_cagg') IS NOT NULL").fetchone()[0]
         assert rollups.claim(self.jobs)
         self.begin()
 
     def begin(self) -> None:
-        self.admin.execute("TRUNCATE reading, reading_1m, reading_1h, rollup_dirty, latest, ledger")
-        self.admin.execute("UPDATE rollup_state SET watermark = %s", [T0])
+        hours = "reading_1h_cagg" if self.refreshed else "reading_1h"
+        self.admin.execute("TRUNCATE reading, reading_1m, rollup_hour, rollup_dirty, latest, ledger")
+        self.admin.execute(f"TRUNCATE {hours}")
+        self.admin.execute("UPDATE rollup_state SET watermark = %s, raw_since = '-infinity'", [T0])
         self.intake = Intake(self.store, "w")
         self.seq = 0
 
@@ -57,8 +61,8 @@ class Plant:
         self.jobs.close()
         self.store.close()
 
-    def arrive(self, readings: Sequence[tuple[str, float, float | None, int]]) -> None:
-        """One envelope of (tag, seconds after T0, value, quality)."""
+    def arrive(self, readings: Sequence[tuple[str, float, float | None, int]]) -> list[str]:
+        """One envelope of (tag, seconds after T0, value, quality); the codes of what was refused."""
         self.seq += 1
         base = int(T0.timestamp()) * 1_000_000
         envelope = Envelope(
@@ -77,7 +81,7 @@ class Plant:
         digest = hashlib.sha256(payload).digest()
         outcome = self.intake.store([Arrival("hefa/v1/gw/data", "gw", payload, digest, decoded=Decoded(envelope))])[0]
         assert outcome.finished
-        assert not outcome.rejected
+        return [rejected.code for rejected in outcome.rejected]
 
     def advance(self, minutes: int) -> None:
         rollups.advance(self.jobs, T0 + timedelta(minutes=minutes))
@@ -90,6 +94,13 @@ class Plant:
             if done == [None, None]:
                 return total
             total += sum(n or 0 for n in done)
+
+    def refresh(self) -> int:
+        """Work off every hour that the continuous aggregate has to be told of; where hours are a table there is none."""
+        total = 0
+        while (done := rollups.refresh(self.jobs, settled=False)) is not None:
+            total += done
+        return total
 
     def kept(self, tag: str, table: str = "reading_1m") -> dict[int, Any]:
         """Rows by the minute of their bucket after T0."""
@@ -273,7 +284,7 @@ _reading = st.tuples(
 _step = st.one_of(
     st.lists(_reading, min_size=1, max_size=6, unique_by=lambda r: r[:2]),
     st.integers(0, 115).map(lambda minutes: ("advance", minutes)),
-    st.just("work"),
+    st.sampled_from(("work", "refresh")),
 )
 
 
@@ -293,6 +304,40 @@ def _minutes_by_hand(readings: Sequence[tuple[float, float | None, int]], until:
     return minutes
 
 
+def _hours_by_hand(minutes: dict[int, Any]) -> dict[int, Any]:
+    """A second implementation of the hour: the minutes of each, put together one after another."""
+
+    def total(rows: list[Any], name: str) -> Any:
+        known = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+        return sum(known) if known else None
+
+    def extreme(rows: list[Any], name: str, pick: Any) -> Any:
+        known = [getattr(row, name) for row in rows if getattr(row, name) is not None]
+        return pick(known) if known else None
+
+    hours = {}
+    for start in sorted({k // 60 * 60 for k in minutes}):
+        own = [minutes[k] for k in sorted(minutes) if start <= k < start + 60]
+        told = [row for row in own if row.first_ts is not None]
+        head = next((row for row in own if row.n), told[0] if told else own[0])
+        tail = told[-1] if told else own[-1]
+        sums = ("n", "n_good", "sum", "tw_sum", "covered_s", "inc_measured", "inc_estimated", "inc_unknown", "resets")
+        hours[start] = own[0]._replace(
+            bucket=T0 + timedelta(minutes=start), first=head.first, first_ts=head.first_ts, last=tail.last,
+            last_ts=tail.last_ts, min=extreme(own, "min", min), max=extreme(own, "max", max),
+            worst=extreme(own, "worst", min), **{name: total(own, name) for name in sums},
+        )  # fmt: skip
+    return hours
+
+
+def _assert_same(ours: dict[int, Any], theirs: dict[int, Any]) -> None:
+    assert ours.keys() == theirs.keys()
+    for k, row in ours.items():
+        for name, a, b in zip(row._fields, row, theirs[k], strict=True):
+            same = isclose(a, b, rel_tol=1e-9, abs_tol=1e-6) if isinstance(a, float) and b is not None else a == b
+            assert same, (k, name, a, b)
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(_step, min_size=1, max_size=12))
 @example(steps=[[(COUNTER, 6000, 5.0, 192)], ("advance", 115), "work", [(COUNTER, 10, 1.0, 192)]])
@@ -301,8 +346,8 @@ def test_any_order_of_arrival_ends_in_what_raw_says(plant: Plant, steps: list[An
     plant.begin()
     stored: dict[tuple[str, int], tuple[float, int]] = {}
     for step in steps:
-        if step == "work":
-            plant.work()
+        if isinstance(step, str):
+            {"work": plant.work, "refresh": plant.refresh}[step]()
         elif isinstance(step, tuple):
             plant.advance(step[1])
         else:
@@ -312,14 +357,149 @@ def test_any_order_of_arrival_ends_in_what_raw_says(plant: Plant, steps: list[An
     plant.advance(116)
     plant.work()
     for tag in (GAUGE, COUNTER):
-        kept, computed = plant.kept(tag), plant.computed(tag, 116)
-        assert kept.keys() == computed.keys()
-        for k, row in kept.items():
-            for name, ours, theirs in zip(row._fields, row, computed[k], strict=True):
-                same = isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-6) if isinstance(ours, float) else ours == theirs
-                assert same, (tag, k, name, ours, theirs)
+        _assert_same(plant.kept(tag), plant.computed(tag, 116))
+        hours = _hours_by_hand(plant.kept(tag))
+        _assert_same(plant.kept(tag, "reading_1h"), hours)
+        plant.refresh()  # nothing is noted now: the aggregate itself answers
+        _assert_same(plant.kept(tag, "reading_1h"), hours)
     readings = [(at, value, quality) for (tag, at), (value, quality) in stored.items() if tag == GAUGE]
     by_hand, kept = _minutes_by_hand(readings, 116), plant.kept(GAUGE)
     assert {k: (row.n, row.covered_s, round(row.tw_sum, 3)) for k, row in kept.items()} == {
         k: (row["n"], row["s"], pytest.approx(row["tw"], abs=2e-3)) for k, row in by_hand.items()
     }
+
+
+# --- while it happens, and after raw is gone --------------------------------------------------------------------------
+
+
+def test_readers_are_right_at_every_moment_and_so_is_the_end(plant: Plant, database: Any) -> None:
+    """Two gateways' worth of late readings, refreshes and a reader at once: hours are their minutes in each snapshot."""
+    random = Random(5)
+    everything = [(tag, s, s % 97 / 7, 192) for tag in (GAUGE, COUNTER) for s in range(0, 110 * 60, 35)]
+    random.shuffle(everything)
+    parts = [everything[k : k + 25] for k in range(0, len(everything), 25)]
+    storing = threading.Event()
+
+    def store() -> None:
+        for part in parts:
+            plant.arrive(part)
+        storing.set()
+
+    def look(connection: Any) -> int:
+        found = connection.execute("""
+            SELECT count(*) FROM reading_1h h FULL JOIN (
+              SELECT tag_id, date_bin('1 hour', bucket, 'epoch') AS bucket, sum(n) AS n, sum(tw_sum) AS tw_sum,
+                     sum(inc_measured + inc_estimated + inc_unknown) AS inc
+                FROM reading_1m GROUP BY 1, 2) m USING (tag_id, bucket)
+             WHERE h.n IS DISTINCT FROM m.n OR abs(h.tw_sum - m.tw_sum) > 1e-6
+                OR abs(h.inc_measured + h.inc_estimated + h.inc_unknown - m.inc) > 1e-6
+        """)
+        return int(found.fetchone()[0])
+
+    feed = threading.Thread(target=store)
+    feed.start()
+    looks, wrong, minute = 0, 0, 0
+    with psycopg.connect(database.api, autocommit=True) as reader:
+        done = threading.Event()
+
+        def read() -> None:
+            nonlocal looks, wrong
+            while not done.is_set():
+                wrong += look(reader)
+                looks += 1
+
+        watching = threading.Thread(target=read)
+        watching.start()
+        while not storing.is_set() or minute < 112:
+            minute = min(minute + 7, 112)
+            plant.advance(minute)
+            for end in ("newest", "oldest"):
+                rollups.work(plant.jobs, end, settled=False)
+            rollups.refresh(plant.jobs, settled=False)
+        feed.join(60)
+        plant.work()
+        plant.refresh()
+        done.set()
+        watching.join(60)
+    assert (wrong, looks > 3) == (0, True)
+    for tag in (GAUGE, COUNTER):
+        kept = plant.kept(tag)
+        assert sum(row.n for row in kept.values()) == len(everything) / 2
+        _assert_same(kept, plant.computed(tag, 112))
+        _assert_same(plant.kept(tag, "reading_1h"), _hours_by_hand(kept))
+
+
+def test_dropping_raw_changes_no_rollup_whatever_comes_after(plant: Plant, database: Any) -> None:
+    day = 24 * 3600
+    readings = [(tag, s - 3 * day, s / 500, 192) for tag in (GAUGE, COUNTER) for s in range(0, 3 * day, 700)]
+    plant.arrive(readings)
+    plant.advance(60)
+    plant.work()
+    before = {
+        (tag, table): plant.kept(tag, table) for tag in (GAUGE, COUNTER) for table in ("reading_1m", "reading_1h")
+    }
+
+    def assert_unchanged() -> None:
+        for (tag, table), rows in before.items():
+            _assert_same(plant.kept(tag, table), rows)
+
+    cut = T0 - timedelta(days=1)
+    assert plant.jobs.execute("SELECT drop_readings(%s)", [cut]).fetchall()
+    assert plant.admin.execute("SELECT min(ts) >= %s - interval '1 day' FROM reading", [cut]).fetchone()[0]
+    assert_unchanged()
+    # A refresh of everything, right after the drop: as after a note that was late, or one of people.
+    plant.admin.execute("INSERT INTO rollup_dirty (from_ts, to_ts) SELECT h, h + interval '1 hour' FROM generate_series"
+                        "(date_bin('1 hour', %s::timestamptz, 'epoch'), %s, '1 hour') h", [T0 - timedelta(days=3), T0])  # fmt: skip
+    plant.work()
+    plant.refresh()
+    assert_unchanged()
+    # What would join readings that are gone is refused, and accounted for.
+    (kept_since,) = plant.admin.execute("SELECT raw_since FROM rollup_state").fetchone()
+    plant.intake = Intake(plant.store, "w")
+    late = round((kept_since + timedelta(hours=12) - T0).total_seconds())
+    assert plant.arrive([(GAUGE, late, 1.0, 192), (GAUGE, 4000, 2.0, 192)]) == ["TS_TOO_OLD"]
+    plant.work()
+    assert_unchanged()
+    counted = plant.admin.execute(
+        "SELECT sum(quarantined) AS refused, sum(received) AS got FROM intake_counter"
+    ).fetchone()
+    assert (counted.refused, counted.got) == (1, len(readings) + 2)
+
+
+def test_late_data_finds_its_place_in_the_columnstore(plant: Plant) -> None:
+    """Duplicates, conflicts and news for a packed chunk, and minutes of a packed chunk rewritten."""
+    day = 24 * 3600
+    old = [(GAUGE, s - 12 * day, s / 10, 192) for s in range(0, 7200, 60)]
+    plant.arrive(old)
+    plant.advance(60)
+    plant.work()
+    plant.refresh()
+    if plant.refreshed:
+        for table in ("reading", "reading_1m"):
+            plant.admin.execute(
+                f"SELECT compress_chunk(c, true) FROM show_chunks('{table}', older_than => now() - interval '9 days') c"
+            )
+        packed = plant.admin.execute(
+            "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed"
+        ).fetchone()
+        assert packed.count >= 2
+    again = [
+        *old[:20],
+        (GAUGE, 600 - 12 * day, -1.0, 192),
+        *((GAUGE, s - 12 * day + 30, 7.0, 192) for s in range(0, 1200, 60)),
+    ]
+    plant.arrive(again)
+    plant.arrive(again)
+    plant.work()
+    plant.refresh()
+    assert plant.admin.execute("SELECT count(*) FROM reading").fetchone().count == len(old) + 20
+    counted = plant.admin.execute(
+        "SELECT sum(stored) s, sum(duplicate) d, sum(conflict) c FROM intake_counter"
+    ).fetchone()
+    assert (counted.s, counted.d, counted.c) == (len(old) + 20, 20 + 40, 2)
+    computed = plant.admin.execute(
+        "SELECT * FROM minute_rollup(ARRAY(SELECT tag_id FROM tag WHERE name = %s), ARRAY[%s], ARRAY[%s])",
+        [GAUGE, T0 - timedelta(days=13), T0],
+    )
+    _assert_same(plant.kept(GAUGE), {round((row.bucket - T0).total_seconds() / 60): row for row in computed})
+    _assert_same(plant.kept(GAUGE, "reading_1h"), _hours_by_hand(plant.kept(GAUGE)))

@@ -114,7 +114,9 @@ def _roles(connection: Connection, passwords: Mapping[str, str]) -> None:
     connection.execute("ALTER ROLE hefa_ingest SET synchronous_commit = on")
     if connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (False,):
         connection.execute("GRANT hefa_owner TO CURRENT_USER")
-    connection.execute("GRANT ALL ON SCHEMA public TO hefa_owner")
+    # With the right to pass it on, and as one of hefa_jobs: the owner gives a continuous aggregate to those who refresh it.
+    connection.execute("GRANT ALL ON SCHEMA public TO hefa_owner WITH GRANT OPTION")
+    connection.execute("GRANT hefa_jobs TO hefa_owner")
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     row = connection.execute("SELECT current_database()").fetchone()
     assert row is not None
@@ -132,7 +134,12 @@ def _extension(connection: Connection) -> None:
     """).fetchone()
     if usable is not None:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-        connection.execute("ALTER ROLE hefa_ingest SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
+        for role in ("hefa_ingest", "hefa_jobs"):  # late data opens as much of the columnstore as it needs
+            connection.execute(
+                sql.SQL("ALTER ROLE {} SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0").format(
+                    sql.Identifier(role)
+                )
+            )
     logger.info("engine version=%r", detect(connection).version)
 
 

@@ -27,6 +27,7 @@ from hefa_platform.store.registry import Registry
 
 FUTURE_S = 300  # how far a gateway's clock may be ahead
 STAGING_S = 60  # how long an edge that sent a known reading keeps to the slow, careful way
+_KEPT_S = 60  # how long an answer about the oldest raw readings is good: they are dropped by the day
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 
@@ -86,6 +87,7 @@ class ReadingWriter:
         self._clock = clock
         self._careful: dict[int, float] = {}  # edge id: until when it goes through staging
         self._partitions: set[int] = set()  # days since 1970 whose partition is known to be there
+        self._kept_us, self._ask_kept = 0, 0.0
         self._newest: dict[int, int] = {}  # tag id: a time that `latest` has reached at least
 
     def committed(self, group: Group) -> None:
@@ -144,7 +146,8 @@ class ReadingWriter:
             edge=np.repeat(np.array([group.edge_ids[n] for n, _, _ in envelopes], np.int64), counts),
         )
         now_us = int(self._clock() * 1e6)
-        future, old = ts > now_us + FUTURE_S * 1_000_000, ts < now_us - self._retention_us
+        oldest_us = max(now_us - self._retention_us, self._kept_since(connection))
+        future, old = ts > now_us + FUTURE_S * 1_000_000, ts < oldest_us
         bad = (tag < 0) | future | old
         starts = np.cumsum([0, *counts])
         for row in np.flatnonzero(bad):
@@ -153,7 +156,8 @@ class ReadingWriter:
             elif future[row]:
                 code, detail = Code.TS_FUTURE, f"the time is more than {FUTURE_S} s ahead of the platform's clock"
             else:
-                code, detail = Code.TS_TOO_OLD, f"raw readings are kept for {self._retention_us // _DAY_US} days"
+                since = np.datetime64(oldest_us, "us").astype("datetime64[s]")
+                code, detail = Code.TS_TOO_OLD, f"readings are taken since {since}Z: what is older is dropped"
             n = int(rows.origin[row])
             group.refuse(n, int(row - starts[np.searchsorted(starts, row, side="right") - 1]), code, detail)
         for start, (n, decoded, envelope) in zip(starts, envelopes, strict=False):
@@ -163,6 +167,21 @@ class ReadingWriter:
                     bad[start + k] = True
                     group.refuse(n, k, Code.VALUE_RANGE, f"the database refuses it: {why}")
         return rows.where(~bad)
+
+    def _kept_since(self, connection: Connection) -> int:
+        """From when on readings can join those that are kept, in µs: rollups of earlier time are final.
+
+        A day after the oldest raw reading, so that what held before is there too.
+        """
+        now = self._clock()
+        if now >= self._ask_kept:
+            row = connection.execute(
+                "SELECT (extract(epoch FROM nullif(raw_since, '-infinity')) * 1000000)::bigint FROM rollup_state"
+            ).fetchone()
+            assert row is not None
+            self._kept_us = 0 if row[0] is None else row[0] + _DAY_US
+            self._ask_kept = now + _KEPT_S
+        return self._kept_us
 
     def _tags(self, connection: Connection, group: Group, envelopes: Sequence[_Opened]) -> _Tags:
         """Look up every tag of which there are readings, registering new ones."""

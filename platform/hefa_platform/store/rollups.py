@@ -1,15 +1,14 @@
 """Minutes and hours from raw readings: the watermark, the notes of what is dirty, and the work they ask for.
 
 `advance` moves the watermark and notes the minutes it passed; `work` takes the notes of one clock hour and rewrites
-exactly the minutes that its readings touch, and their hours, in one transaction. There is no other way a rollup is
-written, so that any order and lateness of arrival ends in what raw says. One connection does both: whoever holds the
-lock of `claim` on it is the only one.
+exactly the minutes that its readings touch, and their hours, in one transaction. Where hours are a continuous aggregate
+the transaction notes them, and `refresh` works that off. There is no other way a rollup is written, so that any order
+and lateness of arrival ends in what raw says. One connection does it all: whoever holds the lock of `claim` on it is
+the only one.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from psycopg import Cursor
@@ -22,6 +21,8 @@ _LOCK = 0x68656662
 BEHIND = "2 minutes"  # how long readings have to arrive before their minute is written the first time
 SETTLE = "1 second"  # an hour that is being filled is left alone until nothing came for so long …
 AT_LAST = "10 seconds"  # … or until it has waited for so long
+HOUR_SETTLE, HOUR_AT_LAST = "5 seconds", "1 minute"  # the same for a refresh, which computes the hour of all tags
+_HOUR = timedelta(hours=1)
 
 
 def claim(connection: Connection) -> bool:
@@ -74,9 +75,34 @@ def work(connection: Connection, first: Literal["newest", "oldest"], *, settled:
         tags, los, his = _touched(connection, hour)
         if not tags:
             return 0
-        minutes = _minutes(connection, tags, los, his)
-        _hours(connection, tags, los, his)
-    return minutes
+        return _minutes(connection, tags, los, his)
+
+
+def refresh(connection: Connection, *, settled: bool = True) -> int | None:
+    """Refresh the continuous aggregate for the newest hours noted, at most a day of them; None when nothing is due.
+
+    Does nothing where hours are a table. Readers are right before and after: hours that are noted are added up from
+    minutes. An hour whose minutes are still being rewritten waits, but not for long, unless `settled` is False.
+    """
+    rows = connection.execute(
+        """
+        SELECT hour FROM rollup_hour
+         WHERE NOT %s OR noted_at < clock_timestamp() - %s::interval OR first_at < clock_timestamp() - %s::interval
+         ORDER BY hour DESC LIMIT 24
+        """,
+        [settled, HOUR_SETTLE, HOUR_AT_LAST],
+    ).fetchall()
+    if not rows:
+        return None
+    hours: list[datetime] = [hour for (hour,) in rows]
+    together = [hour for k, hour in enumerate(hours) if hours[0] - hour == k * _HOUR]
+    # More than one transaction by itself; whoever holds the lock of `claim` is the only one who notes or refreshes.
+    connection.execute(
+        "CALL refresh_continuous_aggregate('reading_1h_cagg', %s::timestamptz, %s::timestamptz)",
+        [together[-1], together[0] + _HOUR],
+    )
+    connection.execute("DELETE FROM rollup_hour WHERE hour = ANY (%s)", [together])
+    return len(together)
 
 
 def backlog(connection: Connection) -> int:
@@ -106,8 +132,9 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
     """Take the notes of an hour; return the ranges of minutes that their readings touch, merged by tag.
 
     A gauge's reading holds until the next one, at most two heartbeats. A register's reading, or a declared swap, also
-    decides what was counted since the one before it and until the one after it, whatever the distance. Nothing reaches beyond the
-    watermark: there the readers compute for themselves.
+    decides what was counted since the one before it and until the one after it, whatever the distance. Nothing reaches
+    beyond the watermark: there the readers compute for themselves. Nothing reaches before the oldest raw readings: what
+    was made of those that are gone is final.
     """
     rows = connection.execute(
         """
@@ -125,11 +152,10 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
           UNION ALL
           SELECT tag_id, unnest(ranges), false FROM passed CROSS JOIN tag WHERE passed.ranges IS NOT NULL
         ), wide AS (
-          SELECT tag_id, tstzrange(
-                   least(lower(noted), date_bin('1 minute', before.ts, 'epoch')),
+          SELECT tag_id, least(lower(noted), date_bin('1 minute', before.ts, 'epoch')) AS lo,
                    least(watermark, greatest(upper(noted), CASE WHEN is_late THEN date_bin(
                      '1 minute', greatest(counted.ts, least(next.ts, last.ts + 2 * heartbeat_s * interval '1 second')),
-                     'epoch') + interval '1 minute' END))) AS range
+                     'epoch') + interval '1 minute' END)) AS hi, final.until
             FROM noted JOIN tag USING (tag_id) CROSS JOIN rollup_state
             LEFT JOIN LATERAL (
               SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= lower(noted) AND ts < upper(noted)
@@ -144,10 +170,24 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
             LEFT JOIN LATERAL (
               SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= upper(noted) ORDER BY ts LIMIT 1
               ) AS next ON is_late
+           CROSS JOIN LATERAL (
+             -- What was made of readings that are gone: as long as the last of them held, or was counted from. No one
+             -- looks for that in the middle of what is kept.
+             SELECT greatest(date_bin('1 minute', raw_since + 2 * heartbeat_s * interval '1 second', 'epoch'),
+                             CASE WHEN kind = 'counter' THEN (
+                               SELECT first.minute
+                                 FROM (SELECT date_bin('1 minute', register_after(tag.tag_id, raw_since), 'epoch')) AS first(minute)
+                                WHERE EXISTS (SELECT FROM reading_1m AS m WHERE m.tag_id = tag.tag_id
+                                                 AND m.bucket = first.minute - interval '1 minute'))
+                             END) + interval '1 minute' AS until
+              WHERE raw_since > '-infinity' AND lower(noted) < raw_since + interval '32 days'
+              UNION ALL
+             SELECT '-infinity' LIMIT 1) AS final
            WHERE lower(noted) < watermark
         )
         SELECT tag_id, lower(range), upper(range)
-          FROM (SELECT tag_id, unnest(range_agg(range)) AS range FROM wide GROUP BY tag_id) AS merged
+          FROM (SELECT tag_id, unnest(range_agg(tstzrange(greatest(lo, until), greatest(hi, lo, until)))) AS range
+                  FROM wide GROUP BY tag_id) AS merged
          ORDER BY tag_id, 2
         """,
         {"hour": hour},
@@ -157,76 +197,13 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
 
 def _minutes(connection: Connection, tags: list[int], los: list[datetime], his: list[datetime]) -> int:
     ranges: list[Any] = [tags, los, his]
-    with _through_index(connection):
-        connection.execute(
-            """
-            DELETE FROM reading_1m AS m
-             USING unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[]) AS w(tag_id, lo, hi)
-             WHERE m.tag_id = w.tag_id AND m.bucket >= w.lo AND m.bucket < w.hi
-            """,
-            ranges,
-        )
-    return connection.execute(
+    connection.execute("SELECT clear_minutes(%b::integer[], %b::timestamptz[], %b::timestamptz[])", ranges)
+    written = connection.execute(
         "INSERT INTO reading_1m SELECT * FROM minute_rollup(%b::integer[], %b::timestamptz[], %b::timestamptz[])",
         ranges,
     ).rowcount
-
-
-def _hours(connection: Connection, tags: list[int], los: list[datetime], his: list[datetime]) -> None:
-    """Add up the minutes of each touched hour again.
-
-    The hour's first value is its first reading's, or the one held when there was none; its last is the one in force.
-    """
-    rows = connection.execute(
-        """
-        SELECT tag_id, hour, hour + interval '1 hour'
-          FROM unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[]) AS w(tag_id, lo, hi)
-         CROSS JOIN LATERAL generate_series(
-                 date_bin('1 hour', lo, 'epoch'), hi - interval '1 microsecond', interval '1 hour') AS hour
-         GROUP BY tag_id, hour
-        """,
-        [tags, los, his],
-    ).fetchall()
-    hours: list[Any] = [[row[k] for row in rows] for k in range(3)]
-    with _through_index(connection):
-        connection.execute(
-            """
-            DELETE FROM reading_1h AS h
-             USING unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[]) AS w(tag_id, lo, hi)
-             WHERE h.tag_id = w.tag_id AND h.bucket >= w.lo AND h.bucket < w.hi
-            """,
-            hours,
-        )
-    connection.execute(
-        """
-        INSERT INTO reading_1h
-        SELECT w.tag_id, w.lo, s.n, s.n_good, s.min, s.max, head.first, head.first_ts, tail.last, tail.last_ts, s.sum,
-               s.tw_sum, s.covered_s, s.worst, s.inc_measured, s.inc_estimated, s.inc_unknown, s.resets
-          FROM unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[]) AS w(tag_id, lo, hi)
-         CROSS JOIN LATERAL (
-           SELECT sum(n) AS n, sum(n_good) AS n_good, min(min), max(max), sum(sum), sum(tw_sum) AS tw_sum,
-                  sum(covered_s) AS covered_s, min(worst) AS worst, sum(inc_measured) AS inc_measured,
-                  sum(inc_estimated) AS inc_estimated, sum(inc_unknown) AS inc_unknown, sum(resets) AS resets,
-                  coalesce(min(bucket) FILTER (WHERE n > 0), min(bucket) FILTER (WHERE first_ts IS NOT NULL)) AS head,
-                  max(bucket) FILTER (WHERE last_ts IS NOT NULL) AS tail
-             FROM reading_1m WHERE tag_id = w.tag_id AND bucket >= w.lo AND bucket < w.hi
-           ) AS s
-          LEFT JOIN LATERAL (
-            SELECT first, first_ts FROM reading_1m WHERE tag_id = w.tag_id AND bucket = s.head LIMIT 1) AS head ON true
-          LEFT JOIN LATERAL (
-            SELECT last, last_ts FROM reading_1m WHERE tag_id = w.tag_id AND bucket = s.tail LIMIT 1) AS tail ON true
-         WHERE s.n IS NOT NULL
-        """,
-        hours,
-    )
-
-
-@contextmanager
-def _through_index(connection: Connection) -> Iterator[None]:
-    """Have ranges of many tags found by index: the planner cannot know how little they hold, and would read it all."""
-    connection.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
-    yield
-    connection.execute("SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on")
+    connection.execute("SELECT write_hours(%b::integer[], %b::timestamptz[], %b::timestamptz[])", ranges)
+    return written
 
 
 def _one(cursor: Cursor[tuple[Any, ...]]) -> tuple[Any, ...]:

@@ -1,6 +1,6 @@
 """What the database needs done now and then, besides rollups: partitions ahead, retention, signs of life."""
 
-from hefa_platform.store.database import Connection
+from hefa_platform.store.database import Connection, Unavailable
 
 _AHEAD_DAYS = 3
 _FRESHNESS_DAYS = 7
@@ -8,6 +8,10 @@ _FRESHNESS_DAYS = 7
 _MARGIN_DAYS = 1
 # Beyond the grace of every gateway: what is resent later than this is known by its floor, no longer by its hash.
 LEDGER_DAYS = 30
+
+
+class UnsafePolicies(Unavailable):
+    """A policy that people set would destroy rollups: nothing is refreshed until they change it, as the message says."""
 
 
 def prepare_partitions(connection: Connection) -> int:
@@ -18,6 +22,11 @@ def prepare_partitions(connection: Connection) -> int:
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def keep_policies(connection: Connection, raw_retention_days: int) -> list[str]:
+    """Set the server's own retention behind ours, where it has one; return what is unsafe about policies of people."""
+    return [row[0] for row in connection.execute("SELECT keep_policies(%s)", [raw_retention_days])]
 
 
 def forget_old(connection: Connection, raw_retention_days: int) -> list[str]:
