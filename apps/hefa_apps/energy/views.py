@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
+from hefa_apps.energy.formulas import FORMULAS, MEMBERS
 from hefa_apps.energy.model import CARRIERS, load, rate_unit
 from hefa_apps.metrics.desk import reckoning
 from hefa_apps.page import App, Pages, pages
@@ -15,7 +16,7 @@ from hefa_apps.session import Asking
 FIELD = Field("carrier", CARRIERS)
 
 router = APIRouter(tags=["energy"])
-APP = App("energy", router)
+APP = App("energy", router, formulas=FORMULAS, members=MEMBERS)
 
 
 @router.get("/energy", include_in_schema=False)

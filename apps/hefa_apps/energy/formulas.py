@@ -1,0 +1,319 @@
+"""How the energy metrics are reckoned; what each means stands in `metrics/energy.toml`."""
+
+from collections.abc import Callable
+
+from hefa_apps.client import Catalogue, Tag, Use
+from hefa_apps.energy.carbon import carbon
+from hefa_apps.energy.model import NIGHT, night
+from hefa_apps.energy.registers import ELECTRICITY, carriers, quarters, reactive, roots, rows, tariffs
+from hefa_apps.energy.tariff import Bill, Slot, bill
+from hefa_apps.metrics import Figure, Input, Outcome, Reckoning
+from hefa_apps.metrics.use import FEED
+from hefa_apps.usage import UNACCOUNTED, total
+
+_TONNE = 1e3
+CURRENCY = "CNY"  # of every metric of money
+NO_TARIFF = "There is no tariff for electricity: enter one with POST /v1/settings/tariff."
+NO_FACTOR = "There is no factor for this: enter one with POST /v1/settings/factor."
+NO_FEED = "Nothing was fed in this period, so there is nothing to divide by."
+
+
+def billed(r: Reckoning, name: str = ELECTRICITY) -> Bill | None:
+    """Return the site's bill of electricity for the range; None without a tariff."""
+    return r.once(("energy bill", name), lambda: _bill(r, name))  # type: ignore[no-any-return]
+
+
+def _bill(r: Reckoning, name: str) -> Bill | None:
+    dated = tariffs(r, name)
+    if dated is None:
+        return None
+    demanded = quarters(r)
+    peak = demanded.peak.kw if demanded.peak else None
+    return bill(slots(hourly(r, name)), dated.tariffs, r.catalogue.root.zone, reactive=reactive(r), demand=peak)
+
+
+def hourly(r: Reckoning, name: str = ELECTRICITY) -> list[Use]:
+    """Return electricity by area in buckets that no change of band cuts."""
+    dated = tariffs(r, name)
+    steps = [tariff.step(r.catalogue.root.zone, r.start) for _, tariff in dated.tariffs] if dated else []
+    finest = min(steps, key=("1m", "15m", "1h").index, default="1h")
+    return rows(r, ELECTRICITY, "area", finest)
+
+
+def slots(found: list[Use]) -> list[Slot]:
+    """Return rows of any keys as slots of energy, the keys of a slot added up."""
+    by: dict[tuple[object, object], list[Use]] = {}
+    for row in found:
+        by.setdefault((row.start, row.end), []).append(row)
+    spans = sorted(by.values(), key=lambda same: same[0].start)
+    return [Slot(same[0].start, same[0].end, total(same).value) for same in spans]
+
+
+def coverage(found: list[Use]) -> float | None:
+    """Return how much of the time the rows cover."""
+    return total(found).coverage
+
+
+def cost(r: Reckoning) -> Outcome:
+    found = billed(r)
+    if found is None:
+        return Outcome(None, reason=NO_TARIFF)
+    used = r.figure(f"use.{ELECTRICITY}")
+    source = "GET /v1/settings/tariff"
+    inputs = (
+        *(
+            Input(
+                f"{b.band}: {_number(b.kwh)} kWh at {b.price:g} {found.currency}/kWh",
+                b.cost,
+                found.currency,
+                source=source,
+            )
+            for b in found.bands
+        ),
+        Input("capacity charge, shared out by time", found.capacity, found.currency, source=source),
+        Input("power factor adjustment", found.adjustment, found.currency, source=source),
+        r.input("energy.demand.peak"),
+        r.input(f"use.{ELECTRICITY}"),
+    )
+    reason = "" if found.total is not None else "Nothing is known of the electricity used in this period."
+    if found.currency != CURRENCY:
+        return Outcome(
+            None, inputs, used.coverage, f"The tariff is in {found.currency}, costs are reckoned in {CURRENCY}."
+        )
+    return Outcome(found.total, inputs, used.coverage, reason, used.tags)
+
+
+def price(r: Reckoning) -> Outcome:
+    found = billed(r)
+    if found is None or found.mean is None:
+        return Outcome(None, reason=NO_TARIFF if found is None else "Nothing was used in this period.")
+    if found.currency != CURRENCY:
+        return Outcome(None, reason=f"The tariff is in {found.currency}, costs are reckoned in {CURRENCY}.")
+    inputs = (
+        Input("energy charge", found.energy, found.currency, source="GET /v1/settings/tariff"),
+        Input("energy priced", found.kwh, "kW.h"),
+    )
+    return Outcome(found.mean, inputs, r.figure(f"use.{ELECTRICITY}").coverage)
+
+
+def peak(r: Reckoning) -> Outcome:
+    found = quarters(r)
+    meters = tuple(t.tag for t in roots(r.catalogue, ELECTRICITY))
+    if found.peak is None:
+        return Outcome(None, (), found.coverage, reason="No whole quarter of an hour is known.", tags=meters)
+    when = found.peak.start.astimezone(r.catalogue.root.zone)
+    inputs = tuple(
+        Input(f"register increment of the quarter at {when:%Y-%m-%d %H:%M}", (found.peak.kw or 0) / 4, "kW.h", tag=tag)
+        for tag in meters[:1]
+    )
+    return Outcome(found.peak.kw, inputs, found.coverage, tags=meters)
+
+
+def base(r: Reckoning) -> Outcome:
+    demanded = quarters(r)
+    mean, hours = night(demanded.points, r.catalogue.root.zone)
+    meters = tuple(t.tag for t in roots(r.catalogue, ELECTRICITY))
+    if mean is None:
+        first, last = NIGHT
+        reason = f"The period holds no known hour between {first:02d}:00 and {last:02d}:00."
+        return Outcome(None, reason=reason, tags=meters)
+    inputs = (Input("known hours of the night", hours, "h"), Input("energy in them", mean * hours, "kW.h"))
+    return Outcome(mean, inputs, demanded.coverage, tags=meters)
+
+
+def unaccounted(r: Reckoning, carrier: str) -> Outcome:
+    found = rows(r, carrier, "meter", None)
+    rest = next((row for row in found if row.key == UNACCOUNTED), None)
+    whole = r.figure(f"use.{carrier}")
+    inputs = (
+        Input("what no meter below the main one saw", rest.value if rest else None, whole.unit),
+        r.input(f"use.{carrier}"),
+    )
+    if rest is None or rest.value is None or not whole.value:
+        reason = whole.reason or "No meter stands below another one, so nothing can be missing."
+        return Outcome(None, inputs, whole.coverage, reason=reason, tags=whole.tags)
+    return Outcome(
+        rest.value / whole.value * 100, inputs, min(rest.coverage or 0, whole.coverage or 0), tags=whole.tags
+    )
+
+
+def evaporators(catalogue: Catalogue) -> list[str]:
+    """Return the units that evaporate (a counter of t evaporated) in a line with an electricity meter."""
+    return [_unit(t) for t in catalogue.tags.values() if _evaporated(t) and _meters(catalogue, t.line, ELECTRICITY)]
+
+
+def _evaporated(tag: Tag) -> bool:
+    return tag.template == "MVR" and tag.kind == "counter" and tag.unit == "t"
+
+
+def evaporator(r: Reckoning, unit: str) -> Outcome:
+    """Return kWh per t evaporated: the line's electricity meters over the unit's own counter."""
+    counter = next(t for t in r.catalogue.tags.values() if _evaporated(t) and _unit(t) == unit)
+    return _ratio(r, _meters(r.catalogue, counter.line, ELECTRICITY), counter, 1.0)
+
+
+def kilns(catalogue: Catalogue) -> list[str]:
+    """Return the kilns (an output in kg/h) in a line with a gas meter."""
+    return [_unit(t) for t in catalogue.tags.values() if _burnt(t) and _meters(catalogue, t.line, "gas")]
+
+
+def _burnt(tag: Tag) -> bool:
+    return (tag.template or "").startswith("KILN") and tag.kind == "gauge" and tag.tag.endswith(".rate")
+
+
+def kiln(r: Reckoning, unit: str) -> Outcome:
+    """Return gas per t of oxide: the line's gas meters over the kiln's output."""
+    rate = next(t for t in r.catalogue.tags.values() if _burnt(t) and _unit(t) == unit)
+    return _ratio(r, _meters(r.catalogue, rate.line, "gas"), rate, 1 / _TONNE)
+
+
+def _ratio(r: Reckoning, meters: list[Tag], per: Tag, scale: float) -> Outcome:
+    """Divide the increments of meters by the amount that a counter or a rate (per hour) tells."""
+    used, used_known = _amount(r, meters)
+    made, made_known = _amount(r, [per])
+    inputs = (
+        *(
+            Input(t.description, None if used is None else used, t.unit or "", used_known, tag=t.tag)
+            for t in meters[:1]
+        ),
+        Input(per.description, made, "kg" if scale < 1 else "t", made_known, tag=per.tag),
+    )
+    coverage = min(used_known, made_known)
+    tags = (meters[0].tag, per.tag)
+    if used is None or made is None:
+        return Outcome(None, inputs, coverage, "Not enough is known of what was used or made.", tags)
+    if made <= 0:
+        return Outcome(None, inputs, coverage, "Nothing was made, so there is nothing to divide by.", tags)
+    return Outcome(used / (made * scale), inputs, coverage, tags=tags)
+
+
+def _amount(r: Reckoning, tags: list[Tag]) -> tuple[float | None, float]:
+    """Return what tags add up to over the range (a gauge per hour: its mean times the hours known), and coverage."""
+
+    def ask() -> tuple[float | None, float]:
+        answer = r.caller.series([t.tag for t in tags], r.start, r.end, "1h", max_points=10_000)
+        amount, known, every, told = 0.0, 0.0, 0, False
+        for one in answer.series:
+            counter = r.catalogue.tags[one.tag].kind == "counter"
+            for value, part in zip(one.value, one.coverage or (1.0,) * len(one.value), strict=True):
+                every += 1
+                known += part or 0.0
+                if value is not None:
+                    told = True
+                    amount += value if counter else value * (part or 0.0)
+        return (amount if told else None), (known / every if every else 0.0)
+
+    names = tuple(t.tag for t in tags)
+    found: tuple[float | None, float] = r.once(("energy amount", names), ask)
+    return found
+
+
+def _meters(catalogue: Catalogue, line: str | None, carrier: str) -> list[Tag]:
+    """Return the billing meters of a carrier that serve a line."""
+    return [
+        t
+        for t in catalogue.tags.values()
+        if (m := t.meter) and line and m.serves == line and m.carrier == carrier and m.role == "billing"
+    ]
+
+
+def _unit(tag: Tag) -> str:
+    return (tag.equipment or tag.tag).rpartition(".")[2]
+
+
+def coal(r: Reckoning) -> Outcome:
+    found = carbon(r)
+    inputs = tuple(
+        Input(carrier, value, "kg", source="GET /v1/settings/factor") for carrier, value in found.kgce.items()
+    )
+    return Outcome(found.coal, inputs, _known(r), reason="" if found.coal is not None else _why(bool(found.kgce)))
+
+
+def scope1(r: Reckoning) -> Outcome:
+    found = carbon(r)
+    value, u = found.scope1
+    inputs = (
+        *(Input(part.subject, part.value, "kg", source="GET /v1/settings/factor") for part in found.direct),
+        Input("uncertainty, one standard deviation", u, "kg"),
+    )
+    return Outcome(_t(value), inputs, _known(r), reason="" if value is not None else _why(bool(found.direct)))
+
+
+def scope2(r: Reckoning) -> Outcome:
+    return _power(r, market=False)
+
+
+def scope2_market(r: Reckoning) -> Outcome:
+    return _power(r, market=True)
+
+
+def _power(r: Reckoning, *, market: bool) -> Outcome:
+    part = carbon(r).market if market else carbon(r).location
+    inputs = (
+        r.input(f"use.{ELECTRICITY}"),
+        *(Input(f.name, f.value, f.unit, source="GET /v1/settings/factor") for f in part.factors),
+        Input("uncertainty, one standard deviation", part.u, "kg"),
+    )
+    return Outcome(_t(part.value), inputs, _known(r), reason="" if part.value is not None else _why(not part.missing))
+
+
+def _why(factors: bool) -> str:
+    return "Not everything that was used in this period is known." if factors else NO_FACTOR
+
+
+def _t(kg: float | None) -> float | None:
+    return None if kg is None else kg / _TONNE
+
+
+def _known(r: Reckoning) -> float | None:
+    parts = [r.figure(f"use.{c}").coverage for c in carriers(r.catalogue) if c in (ELECTRICITY, "gas")]
+    return min((p for p in parts if p is not None), default=None)
+
+
+def per_tonne(id: str) -> Callable[[Reckoning], Outcome]:
+    """Return the formula of another metric per t fed: sums are divided, never ratios averaged."""
+
+    def formula(r: Reckoning) -> Outcome:
+        top, fed = r.figure(id), r.figure(f"use.{FEED}")
+        inputs = (r.input(id), r.input(f"use.{FEED}"))
+        known = min((c for c in (top.coverage, fed.coverage) if c is not None), default=None)
+        if top.value is None or not fed.value:
+            return Outcome(None, inputs, known, top.reason or fed.reason or NO_FEED)
+        return Outcome(top.value / (fed.value / _TONNE), inputs, known)
+
+    return formula
+
+
+def carbon_per_tonne(r: Reckoning) -> Outcome:
+    """Return scopes 1 and 2 (location) in kg per t fed."""
+    parts: list[Figure] = [r.figure("energy.co2.scope1"), r.figure("energy.co2.scope2")]
+    fed = r.figure(f"use.{FEED}")
+    inputs = tuple(r.input(id) for id in ("energy.co2.scope1", "energy.co2.scope2", f"use.{FEED}"))
+    if not fed.value or any(part.value is None for part in parts):
+        reason = next((p.reason for p in (*parts, fed) if p.reason), NO_FEED)
+        return Outcome(None, inputs, fed.coverage, reason=reason)
+    known = [c for c in (*(p.coverage for p in parts), fed.coverage) if c is not None]
+    return Outcome(sum(p.value or 0 for p in parts) * _TONNE / (fed.value / _TONNE), inputs, min(known, default=None))
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.0f}"
+
+
+FORMULAS = {
+    "energy.cost": cost,
+    "energy.cost_per_t": per_tonne("energy.cost"),
+    "energy.price": price,
+    "energy.demand.peak": peak,
+    "energy.night": base,
+    "energy.unaccounted.*": unaccounted,
+    "energy.evaporator.*": evaporator,
+    "energy.kiln.*": kiln,
+    "energy.kgce": coal,
+    "energy.kgce_per_t": per_tonne("energy.kgce"),
+    "energy.co2.scope1": scope1,
+    "energy.co2.scope2": scope2,
+    "energy.co2.scope2_market": scope2_market,
+    "energy.co2_per_t": carbon_per_tonne,
+}
+MEMBERS = {"energy.unaccounted.*": carriers, "energy.evaporator.*": evaporators, "energy.kiln.*": kilns}
