@@ -91,13 +91,15 @@ class Lots:
 
     def _announce(self, state: dict[str, Any], ts: int, events: list[AnyEvent]) -> None:
         """Tell of the stock that is there at the beginning."""
-        for subject, lot, kg, material in (
-            ("A1-FEED.DISS", state["dissolving"][0][0], state["dissolving"][0][1], "RE carbonate"),
-            ("A2-SX", *next(iter(state["circuit"].items())), "RE chloride liquor"),
-            ("A4-CALC.TK1.TKN-401", *state["to_kiln"]["PN"][0], "PrNd carbonate"),
-            ("A4-CALC.RK1.RKN-402", *state["to_kiln"]["CE"][0], "Ce carbonate"),
+        for subject, lot, kg, material, kind in (
+            ("A1-FEED.DISS", state["dissolving"][0][0], state["dissolving"][0][1], "RE carbonate", "feed"),
+            ("A2-SX", *next(iter(state["circuit"].items())), "RE chloride liquor", "liquor"),
+            ("A4-CALC.TK1.TKN-401", *state["to_kiln"]["PN"][0], "PrNd carbonate", "campaign"),
+            ("A4-CALC.RK1.RKN-402", *state["to_kiln"]["CE"][0], "Ce carbonate", "campaign"),
         ):
-            events.append(Lot(ts=ts, subject=subject, lot=lot, action="received", material=material, kg=_round(kg)))
+            events.append(
+                Lot(ts=ts, subject=subject, lot=lot, action="received", material=material, kg=_round(kg), kind=kind)
+            )
 
     def _dissolve(self, state: dict[str, Any], ts: int, made: Made, events: list[AnyEvent]) -> None:
         kg = made.charged
@@ -115,6 +117,7 @@ class Lots:
                         action="received",
                         material="RE carbonate",
                         kg=_round(left),
+                        kind="feed",
                     )
                 )
             used = min(kg, left)
@@ -122,7 +125,16 @@ class Lots:
             kg -= used
             _queue(state["dissolving"], lot, used)
             if state["feed"][1] <= 1e-9:
-                events.append(Lot(ts=ts, subject="A1-FEED.RECV", lot=lot, action="consumed", material="RE carbonate"))
+                events.append(
+                    Lot(
+                        ts=ts,
+                        subject="A1-FEED.RECV",
+                        lot=lot,
+                        action="consumed",
+                        material="RE carbonate",
+                        kind="feed",
+                    )
+                )
         for lot, part in _draw(state["dissolving"], made.dissolved):
             state["liquor"][lot] = state["liquor"].get(lot, 0.0) + part
             state["liquor_kg"] += part
@@ -138,6 +150,7 @@ class Lots:
                     material="RE chloride liquor",
                     kg=_round(sum(part for _, part in parents)),
                     parents=parents,
+                    kind="liquor",
                 )
             )
             state["circuit"][lot] = state["circuit"].get(lot, 0.0) + kg
@@ -150,7 +163,16 @@ class Lots:
             entry = state["campaign"][name]
             if not entry[0]:
                 entry[:] = [self._name(state, name, ts), 0.0, ts]
-                events.append(Lot(ts=ts, subject=areas[name], lot=entry[0], action="started", material=materials[name]))
+                events.append(
+                    Lot(
+                        ts=ts,
+                        subject=areas[name],
+                        lot=entry[0],
+                        action="started",
+                        material=materials[name],
+                        kind="campaign",
+                    )
+                )
             entry[1] += kg
             if name in state["to_kiln"]:
                 _queue(state["to_kiln"][name], entry[0], kg)
@@ -165,6 +187,7 @@ class Lots:
                         material=materials[name],
                         kg=_round(sum(part for _, part in parents)),
                         parents=parents,
+                        kind="campaign",
                     )
                 )
                 state["due"].append(
@@ -179,14 +202,21 @@ class Lots:
         entry = state["kiln"][name]
         if not entry[0]:
             entry[:] = [self._name(state, kiln_prefix, ts), 0.0, ts]
-            events.append(Lot(ts=ts, subject=kiln, lot=entry[0], action="started", material=oxide))
+            events.append(Lot(ts=ts, subject=kiln, lot=entry[0], action="started", material=oxide, kind="kiln"))
         entry[1] += made.burnt[nth]
         if entry[1] >= _CAR_KG if name == "PN" else ts - entry[2] >= _HOUR:
             parents = [(lot, _round(part)) for lot, part in _merged(_draw(state["to_kiln"][name], entry[1]))]
             kg = sum(part for _, part in parents)
             events.append(
                 Lot(
-                    ts=ts, subject=kiln, lot=entry[0], action="finished", material=oxide, kg=_round(kg), parents=parents
+                    ts=ts,
+                    subject=kiln,
+                    lot=entry[0],
+                    action="finished",
+                    material=oxide,
+                    kg=_round(kg),
+                    parents=parents,
+                    kind="kiln",
                 )
             )
             _queue(state["to_pack"][name], entry[0], kg)
@@ -204,6 +234,7 @@ class Lots:
                     material=oxide,
                     kg=_round(sum(part for _, part in parents)),
                     parents=parents,
+                    kind="packed",
                 )
             )
             state["due"] += [

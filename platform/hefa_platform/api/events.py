@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hefa_contract import envelope
 from hefa_contract.event import TYPES, AnyEvent
 from hefa_contract.rejection import Rejected
-from hefa_platform.api.guard import Operator, Viewer
+from hefa_platform.api.guard import Caller, Operator, Viewer
 from hefa_platform.api.params import (
     Answer,
     Instant,
@@ -31,7 +31,7 @@ from hefa_platform.store import records as store
 router = APIRouter(prefix="/v1", tags=["events"])
 
 AHEAD = timedelta(minutes=5)  # how far a clock may be ahead of ours
-_INSTANTS = ("entered",)  # fields beyond ts that are µs on the wire and RFC 3339 here
+_INSTANTS = ("entered", "until")  # fields beyond ts that are µs on the wire and RFC 3339 here
 
 EventType = Literal["fault", "lab_result", "lot", "meter_swap", "note", "shift"]
 assert get_args(EventType) == TYPES
@@ -86,7 +86,7 @@ def events(caller: Viewer, query: Annotated[Ask, Query()]) -> Events:
     )  # fmt: skip
     page = rows[: query.limit]
     following = to_cursor(page[-1].ts, page[-1].event_id) if len(rows) > query.limit else None
-    return Events(items=[_event(row) for row in page], next=following)
+    return Events(items=[shown(row) for row in page], next=following)
 
 
 @router.post(
@@ -107,13 +107,20 @@ def post(
     ] = None,
 ) -> Event:
     """Keep an event under the gateway `api`, in the ledger like any other. Send an Idempotency-Key to repeat safely."""
+    row, new = keep(caller, body, idempotency_key)
+    response.status_code = 201 if new else 200
+    return shown(row)
+
+
+def keep(caller: Caller, body: NewEvent, idempotency_key: str | None) -> tuple[store.Event, bool]:
+    """Judge an event by the contract and keep it; return it and whether it is new. 422, and 409 for a key used before."""
     event = _judged(body)
     content = msgspec.json.encode(event, order="sorted")
     # A name in the ledger of its own for each key and Idempotency-Key, of the length an epoch may have.
     chosen = idempotency_key or secrets.token_hex(16)
     epoch = hashlib.sha256(f"{caller.principal.key_id} {chosen}".encode()).hexdigest()
     try:
-        row, new = store.post_event(
+        return store.post_event(
             caller.database, type=body.type, ts=body.ts, subject=event.subject, body=event.body(), epoch=epoch,
             hash=hashlib.sha256(content).digest(), by=caller.principal.key_id,
         )  # fmt: skip
@@ -121,8 +128,6 @@ def post(
         raise Problem(
             409, "idempotency-key", "Key reused", "This Idempotency-Key was used for another event: choose a new one."
         ) from None
-    response.status_code = 201 if new else 200
-    return _event(row)
 
 
 def _judged(body: NewEvent) -> AnyEvent:
@@ -155,7 +160,8 @@ def _judged(body: NewEvent) -> AnyEvent:
     return event
 
 
-def _event(row: store.Event) -> Event:
+def shown(row: store.Event) -> Event:
+    """An event as the API answers it."""
     body = {
         name: rfc3339(moment(value)) if name in _INSTANTS and isinstance(value, int) else value
         for name, value in row.body.items()
