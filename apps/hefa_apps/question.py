@@ -23,7 +23,10 @@ class Question:
 
     def __init__(
         self,
-        period: Annotated[Named, Query(description="a running period, or one before it, see `back`")] = DEFAULT,
+        period: Annotated[
+            Named | None,
+            Query(description="a running period, or one before it, see `back`; empty: `custom` with `from`, else plantday"),
+        ] = None,
         back: Annotated[
             int, Query(ge=0, le=FARTHEST, description="0: the running one, 1: the whole one before it, …")
         ] = 0,
@@ -31,7 +34,8 @@ class Question:
         end: Annotated[str, Query(alias="to", description="for `custom`; now when empty")] = "",
         step: Annotated[str, Query(description="one of the steps that suit the period; chosen when empty")] = "",
     ) -> None:
-        self.name, self.back, self.start, self.end, self.step = period, back, start, end, step
+        self.name: Named = period or ("custom" if start else DEFAULT)
+        self.back, self.start, self.end, self.step = back, start, end, step
 
     def period(self, catalogue: Catalogue) -> Period:
         """Resolve the period in the site's calendar, now. Raises `PeriodError`."""

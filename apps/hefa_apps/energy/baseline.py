@@ -206,7 +206,7 @@ def doubts(found: Fit, level: float = 0.05) -> tuple[Reason, ...]:
 
 def predict(found: Fit, drivers: Sequence[Sequence[float]]) -> Array:
     """Return the use that the baseline expects of each day; `drivers` as in `fit`."""
-    return _design(drivers) @ found.b
+    return _design(drivers, np.asarray(drivers, dtype=float).shape[-1]) @ found.b
 
 
 def saving(
@@ -225,7 +225,7 @@ def saving(
     from scipy import stats
 
     y = np.asarray(energy, dtype=float)
-    x = _design(drivers) if len(y) else np.empty((0, len(found.coefficients)))
+    x = _design(drivers, len(y))
     expected = x @ found.b
     outside = _outside(found, x)
     counted = ~outside
@@ -269,9 +269,9 @@ def saving(
     )
 
 
-def _design(drivers: Sequence[Sequence[float]]) -> Array:
-    columns = np.asarray(drivers, dtype=float)
-    return np.vstack([np.ones(columns.shape[1]), columns]).T
+def _design(drivers: Sequence[Sequence[float]], days: int) -> Array:
+    columns = np.asarray(drivers, dtype=float).reshape(len(drivers), days)
+    return np.vstack([np.ones(days), columns]).T
 
 
 def _inflation(columns: Array) -> list[float | None]:

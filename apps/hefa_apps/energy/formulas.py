@@ -7,7 +7,8 @@ from hefa_apps.energy.carbon import carbon
 from hefa_apps.energy.model import NIGHT, night
 from hefa_apps.energy.registers import ELECTRICITY, carriers, quarters, reactive, roots, rows, tariffs
 from hefa_apps.energy.tariff import Bill, Slot, bill
-from hefa_apps.metrics import Figure, Input, Outcome, Reckoning
+from hefa_apps.metrics import Figure, Input, Members, Outcome, Reckoning
+from hefa_apps.metrics.reckoning import Formula
 from hefa_apps.metrics.use import FEED
 from hefa_apps.usage import UNACCOUNTED, total
 
@@ -121,13 +122,13 @@ def base(r: Reckoning) -> Outcome:
     return Outcome(mean, inputs, demanded.coverage, tags=meters)
 
 
-def unaccounted(r: Reckoning, carrier: str) -> Outcome:
-    found = rows(r, carrier, "meter", None)
+def unaccounted(r: Reckoning, subject: str) -> Outcome:
+    found = rows(r, subject, "meter", None)
     rest = next((row for row in found if row.key == UNACCOUNTED), None)
-    whole = r.figure(f"use.{carrier}")
+    whole = r.figure(f"use.{subject}")
     inputs = (
         Input("what no meter below the main one saw", rest.value if rest else None, whole.unit),
-        r.input(f"use.{carrier}"),
+        r.input(f"use.{subject}"),
     )
     if rest is None or rest.value is None or not whole.value:
         reason = whole.reason or "No meter stands below another one, so nothing can be missing."
@@ -137,33 +138,35 @@ def unaccounted(r: Reckoning, carrier: str) -> Outcome:
     )
 
 
-def evaporators(catalogue: Catalogue) -> list[str]:
+def evaporators(catalogue: Catalogue) -> dict[str, str]:
     """Return the units that evaporate (a counter of t evaporated) in a line with an electricity meter."""
-    return [_unit(t) for t in catalogue.tags.values() if _evaporated(t) and _meters(catalogue, t.line, ELECTRICITY)]
+    there = (t for t in catalogue.tags.values() if _evaporated(t) and _meters(catalogue, t.line, ELECTRICITY))
+    return {_unit(t): "kW.h/t" for t in there}
 
 
 def _evaporated(tag: Tag) -> bool:
     return tag.template == "MVR" and tag.kind == "counter" and tag.unit == "t"
 
 
-def evaporator(r: Reckoning, unit: str) -> Outcome:
+def evaporator(r: Reckoning, subject: str) -> Outcome:
     """Return kWh per t evaporated: the line's electricity meters over the unit's own counter."""
-    counter = next(t for t in r.catalogue.tags.values() if _evaporated(t) and _unit(t) == unit)
+    counter = next(t for t in r.catalogue.tags.values() if _evaporated(t) and _unit(t) == subject)
     return _ratio(r, _meters(r.catalogue, counter.line, ELECTRICITY), counter, 1.0)
 
 
-def kilns(catalogue: Catalogue) -> list[str]:
+def kilns(catalogue: Catalogue) -> dict[str, str]:
     """Return the kilns (an output in kg/h) in a line with a gas meter."""
-    return [_unit(t) for t in catalogue.tags.values() if _burnt(t) and _meters(catalogue, t.line, "gas")]
+    there = (t for t in catalogue.tags.values() if _burnt(t) and _meters(catalogue, t.line, "gas"))
+    return {_unit(t): "m3{n}/t" for t in there}
 
 
 def _burnt(tag: Tag) -> bool:
     return (tag.template or "").startswith("KILN") and tag.kind == "gauge" and tag.tag.endswith(".rate")
 
 
-def kiln(r: Reckoning, unit: str) -> Outcome:
+def kiln(r: Reckoning, subject: str) -> Outcome:
     """Return gas per t of oxide: the line's gas meters over the kiln's output."""
-    rate = next(t for t in r.catalogue.tags.values() if _burnt(t) and _unit(t) == unit)
+    rate = next(t for t in r.catalogue.tags.values() if _burnt(t) and _unit(t) == subject)
     return _ratio(r, _meters(r.catalogue, rate.line, "gas"), rate, 1 / _TONNE)
 
 
@@ -300,7 +303,7 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:,.0f}"
 
 
-FORMULAS = {
+FORMULAS: dict[str, Formula] = {
     "energy.cost": cost,
     "energy.cost_per_t": per_tonne("energy.cost"),
     "energy.price": price,
@@ -310,10 +313,14 @@ FORMULAS = {
     "energy.evaporator.*": evaporator,
     "energy.kiln.*": kiln,
     "energy.kgce": coal,
-    "energy.kgce_per_t": per_tonne("energy.kgce"),
+    "kgce.per_t": per_tonne("energy.kgce"),
     "energy.co2.scope1": scope1,
     "energy.co2.scope2": scope2,
     "energy.co2.scope2_market": scope2_market,
     "energy.co2_per_t": carbon_per_tonne,
 }
-MEMBERS = {"energy.unaccounted.*": carriers, "energy.evaporator.*": evaporators, "energy.kiln.*": kilns}
+MEMBERS: dict[str, Members] = {
+    "energy.unaccounted.*": lambda catalogue: dict.fromkeys(carriers(catalogue), "%"),
+    "energy.evaporator.*": evaporators,
+    "energy.kiln.*": kilns,
+}

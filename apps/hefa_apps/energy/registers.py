@@ -200,7 +200,8 @@ def days(r: Reckoning, carrier: str, place: str | None, first: datetime, last: d
         found = mild[0].series[0]
         warmth = {datetime.fromtimestamp(us / 1e6, UTC): v for us, v in zip(found.ts, found.value, strict=True)}
     starts = sorted({u.start for u in fed.rows} | set(energy))
-    return [Day(s, energy.get(s), tonnes.get(s), warmth.get(s.astimezone(UTC))) for s in starts]
+    zone = r.catalogue.root.zone
+    return [Day(s.astimezone(zone), energy.get(s), tonnes.get(s), warmth.get(s.astimezone(UTC))) for s in starts]
 
 
 def whole_days(catalogue: Catalogue, first: datetime, last: datetime) -> tuple[datetime, datetime]:
