@@ -5,16 +5,20 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.middleware.gzip import GZipMiddleware
 
 from hefa_platform.access import Access
 from hefa_platform.api import (
     consumption,
     docs,
     events,
+    explain,
     health,
     imports,
     keys,
     latest,
+    lots,
+    notes,
     pipeline,
     plant,
     problems,
@@ -23,6 +27,7 @@ from hefa_platform.api import (
     series,
     settings,
     stream,
+    swaps,
 )
 from hefa_platform.api.guard import Limits, Parts
 from hefa_platform.api.health import Figures
@@ -49,6 +54,7 @@ _TAGS = [
         "description": "What was measured: newest, over time, as it comes; entered by people, alone or as a file",
     },
     {"name": "consumption", "description": "What was used, of which carrier or material, where"},
+    {"name": "explain", "description": "How any figure came about: the same URL, with `explain` in front"},
     {"name": "plant", "description": "The plant model: equipment and tags"},
     {"name": "events", "description": "What happened in the plant"},
     {"name": "records", "description": "What people decide and keep: settings, lots, notes, the audit"},
@@ -66,6 +72,8 @@ def create_app(database: Database, limits: Limits | None = None, rules: Rules | 
     app.state.parts = Parts(database, access, limits, rules or Rules())
     app.state.figures = Figures(database)
     app.state.broadcaster = Broadcaster(database, capacity=limits.streams)
+    # Inside the wall, which counts what was asked; event streams are left as they are.
+    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=4)
     app.add_middleware(Wall, body=limits.body, files={imports.PATH: limits.file}, figures=app.state.figures)
     return app
 
@@ -88,9 +96,14 @@ def _routes() -> FastAPI:
         readings,
         imports,
         consumption,
+        explain,
         plant,
         events,
-        settings, pipeline,
+        settings,
+        lots,
+        notes,
+        swaps,
+        pipeline,
         quarantine,
         keys,
         health,

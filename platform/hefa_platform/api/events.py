@@ -116,9 +116,7 @@ def keep(caller: Caller, body: NewEvent, idempotency_key: str | None) -> tuple[s
     """Judge an event by the contract and keep it; return it and whether it is new. 422, and 409 for a key used before."""
     event = _judged(body)
     content = msgspec.json.encode(event, order="sorted")
-    # A name in the ledger of its own for each key and Idempotency-Key, of the length an epoch may have.
-    chosen = idempotency_key or secrets.token_hex(16)
-    epoch = hashlib.sha256(f"{caller.principal.key_id} {chosen}".encode()).hexdigest()
+    epoch = epoch_of(caller, idempotency_key or secrets.token_hex(16))
     try:
         return store.post_event(
             caller.database, type=body.type, ts=body.ts, subject=event.subject, body=event.body(), epoch=epoch,
@@ -128,6 +126,11 @@ def keep(caller: Caller, body: NewEvent, idempotency_key: str | None) -> tuple[s
         raise Problem(
             409, "idempotency-key", "Key reused", "This Idempotency-Key was used for another event: choose a new one."
         ) from None
+
+
+def epoch_of(caller: Caller, chosen: str) -> str:
+    """A name in the ledger of its own for each key and Idempotency-Key, of the length an epoch may have."""
+    return hashlib.sha256(f"{caller.principal.key_id} {chosen}".encode()).hexdigest()
 
 
 def _judged(body: NewEvent) -> AnyEvent:

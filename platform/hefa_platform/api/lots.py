@@ -211,7 +211,7 @@ def lots(caller: Viewer, query: Annotated[Ask, Query()]) -> Lots:
 
 # Before `/lots/{lot}`: names may hold slashes, so that the longer paths must be tried first.
 @router.get("/lots/{lot:path}/trace", summary="Where a lot came from or went", responses=responses(404))
-def trace(caller: Viewer, lot: LotName, query: Annotated[TraceAsk, Query()]) -> Trace:
+def trace_lot(caller: Viewer, lot: LotName, query: Annotated[TraceAsk, Query()]) -> Trace:
     """The genealogy with mass: what the lot consists of (back), or where what was in it is now (forward)."""
     _known(caller, lot)
     try:
@@ -232,7 +232,7 @@ def trace(caller: Viewer, lot: LotName, query: Annotated[TraceAsk, Query()]) -> 
 
 
 @router.get("/lots/{lot:path}/verify", summary="Are a lot's records unchanged", responses=responses(404))
-def verify(caller: Viewer, lot: LotName) -> Verdict:
+def verify_lot(caller: Viewer, lot: LotName) -> Verdict:
     """Recompute the chain of hashes over all records of lots, and compare this lot's events with it."""
     _known(caller, lot)
     found = store.verify(caller.database, lot)
@@ -257,7 +257,7 @@ def lot(caller: Viewer, lot: LotName) -> Lot:
     | {200: {"model": Lot, "description": "This request was here before: the lot as it is now"}},
     openapi_extra={"requestBody": {"content": {"application/json": {"example": _RECORD}}}},
 )
-def enter(
+def enter_lot(
     caller: Operator,
     body: NewRecord,
     response: Response,

@@ -117,7 +117,7 @@ def settings(caller: Viewer, kind: KindPath, query: Annotated[Ask, Query()]) -> 
     responses=responses(400, 403, 413) | {200: {"model": Setting, "description": "It is so already"}},
     openapi_extra={"requestBody": {"content": {"application/json": {"example": _PRICE}}}},
 )
-def enter(caller: Engineer, kind: KindPath, body: NewSetting, response: Response) -> Setting:
+def enter_setting(caller: Engineer, kind: KindPath, body: NewSetting, response: Response) -> Setting:
     """Add a version, audited. What holds before `valid_from` stays as it is; the same `valid_from` again corrects."""
     if body.valid_to is not None and body.valid_to <= body.valid_from:
         raise invalid("body.valid_to", "valid_to must be later than valid_from, or be left out.")
