@@ -1,20 +1,21 @@
 """Consumption of carriers and materials, by where it was used, with how well it is known."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
-from hefa_platform.api.guard import Viewer
+from hefa_platform.api.answers import NAMED, named
+from hefa_platform.api.guard import Caller, Viewer
 from hefa_platform.api.params import Answer, Asked, Instant, Text, example, zone
 from hefa_platform.api.problems import Problem, nearest, responses
-from hefa_platform.api.series import check_points, check_range, elapsed_s, span, whole_minutes
+from hefa_platform.api.ranges import check_points, check_range, elapsed_s, span, whole_minutes
 from hefa_platform.store import consumption as store
 from hefa_platform.store import tags as tag_store
-from hefa_platform.store.buckets import Step
+from hefa_platform.store.buckets import Calendar, Step
 from hefa_platform.store.consumption import By
 
 router = APIRouter(prefix="/v1", tags=["consumption"])
@@ -81,36 +82,62 @@ class Ask(Asked):
     tz: Annotated[Text | None, Field(description="IANA zone of days and months; default the site's")] = None
 
 
-@router.get("/consumption", summary="What was used, where", responses=OR_CSV | responses(), response_model=Consumption)
-def consumption(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> Consumption | Response:
+@dataclass(frozen=True)
+class Question:
+    """A query as it will be answered, by the billing meters of what is asked for. `starts` as of `Calendar.starts`."""
+
+    start: datetime
+    end: datetime
+    step: Step | None
+    calendar: Calendar
+    by: By
+    meters: list[store.Meter]
+    starts: list[datetime]
+
+
+@router.get("/consumption", summary="What was used, where", responses=NAMED | responses(), response_model=Consumption)
+def consumption(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> Response:
     """Use over [from, to), in whole minutes, by total, area, line or meter.
 
     The rows of one carrier or material add up to its total: `unaccounted` is what the site's meter saw and no meter
     below it. A meter that serves the whole site is booked on the site. Check meters count nothing.
     """
+    asked = ask(caller, query)
+    rows = answer(caller, asked)
+    content = {
+        "from": asked.start, "to": asked.end, "step": asked.step, "tz": asked.calendar.zone.key, "by": asked.by,
+        "rows": rows,
+    }  # fmt: skip
+    return named(request, "consumption", content, lambda: (tuple(Row.model_fields), (list(r.values()) for r in rows)))
+
+
+def ask(caller: Caller, query: Ask) -> Question:
+    """What `query` means: what is not metered, or too much, is a 422 here."""
     start, end = whole_minutes(*span(query.from_, query.to))
     meters = _asked(store.billed(store.meters(caller.database, caller.site)), query)
     calendar = tag_store.calendar(caller.database, zone(query.tz))
-    limits = caller.parts.limits
-    if query.step is None:
-        starts = [start, end]
-    else:
+    starts = [start, end]
+    if query.step is not None:
+        limits = caller.parts.limits
         check_range(query.step, start, end, limits.points_per_tag)
         starts = calendar.starts(query.step, start, end)
         check_points(len(starts) - 1, len(meters), limits.points_per_tag, limits)
-    elapsed = elapsed_s(starts, start, end, datetime.now(UTC))
-    rows = [
-        Row(
-            key=row.key, carrier=row.carrier, material=row.material, unit=row.unit,
-            start=max(start, starts[row.k]), end=min(end, starts[row.k + 1]), value=row.value, measured=row.measured,
-            estimated=row.estimated, unknown=row.unknown, coverage=row.coverage,
-        )
-        for row in store.consumption(caller.database, meters, query.by, starts, start, end, elapsed)
+    return Question(start, end, query.step, calendar, query.by, meters, starts)
+
+
+def answer(caller: Caller, asked: Question) -> list[dict[str, Any]]:
+    """The rows, each a `Row` as plain values, in its order of fields."""
+    elapsed = elapsed_s(asked.starts, asked.start, asked.end, datetime.now(UTC))
+    found = store.consumption(caller.database, asked.meters, asked.by, asked.starts, asked.start, asked.end, elapsed)
+    return [
+        {
+            "key": row.key, "carrier": row.carrier, "material": row.material, "unit": row.unit,
+            "start": max(asked.start, asked.starts[row.k]), "end": min(asked.end, asked.starts[row.k + 1]),
+            "value": row.value, "measured": row.measured, "estimated": row.estimated, "unknown": row.unknown,
+            "coverage": row.coverage,
+        }
+        for row in found
     ]  # fmt: skip
-    if wants_csv(request):
-        columns = tuple(Row.model_fields)
-        return to_csv("consumption", columns, ([getattr(row, name) for name in columns] for row in rows))
-    return Consumption(from_=start, to=end, step=query.step, tz=calendar.zone.key, by=query.by, rows=rows)
 
 
 def _asked(meters: list[store.Meter], query: Ask) -> list[store.Meter]:

@@ -1,8 +1,9 @@
 """The newest reading of each tag: what a wall shows."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
@@ -60,7 +61,7 @@ class LatestFilter(TagFilter):
 
 
 @router.get("/latest", summary="Newest readings", responses=OR_CSV | responses(404), response_model=Latests)
-def latest(caller: Viewer, request: Request, query: Annotated[LatestFilter, Query()]) -> Latests | Response:
+def latest(caller: Viewer, request: Request, query: Annotated[LatestFilter, Query()]) -> Response:
     """The newest reading of the tags named, or of all that the filters leave, by name."""
     if query.tag:
         if query.model_fields_set - {"tag", "limit"}:
@@ -77,19 +78,20 @@ def latest(caller: Viewer, request: Request, query: Annotated[LatestFilter, Quer
     items = [newest(row, now) for row in rows]
     if wants_csv(request):
         columns = ("tag", "ts", "value", "quality", "unit", "state", "stale", "age_s")
-        return to_csv("latest", columns, ([getattr(item, name) for name in columns] for item in items))
-    return Latests(items=items, next=to_cursor(items[-1].tag) if more else None)
+        return to_csv("latest", columns, ([item[name] for name in columns] for item in items))
+    content = {"items": items, "next": to_cursor(items[-1]["tag"]) if more else None}
+    return Response(msgspec.json.encode(content), media_type="application/json")
 
 
-def newest(row: store.Tag, now: datetime) -> Latest:
-    """A tag's newest reading as it looks at `now`. A clock ahead of ours makes it 0 s old, not younger."""
+def newest(row: store.Tag, now: datetime) -> dict[str, Any]:
+    """A tag's newest reading as it looks at `now`, a `Latest`. A clock ahead of ours makes it 0 s old, not younger."""
     age = max(0.0, (now - row.ts).total_seconds()) if row.ts is not None else None
     state = None
     if row.states is not None and row.value is not None:
         state = row.states.get(f"{row.value:.0f}" if row.value.is_integer() else str(row.value))
-    return Latest(
-        tag=row.name, ts=row.ts, value=row.value, quality=row.quality, unit=row.unit,
-        stale=age is None or age > STALE_HEARTBEATS * row.heartbeat_s,
-        age_s=round(age, 3) if age is not None else None, kind=row.kind, state=state, equipment=row.equipment,
-        area=row.area, line=row.line, description=row.description,
-    )  # fmt: skip
+    return {
+        "tag": row.name, "ts": row.ts, "value": row.value, "quality": row.quality, "unit": row.unit,
+        "stale": age is None or age > STALE_HEARTBEATS * row.heartbeat_s,
+        "age_s": round(age, 3) if age is not None else None, "kind": row.kind, "state": state,
+        "equipment": row.equipment, "area": row.area, "line": row.line, "description": row.description,
+    }  # fmt: skip

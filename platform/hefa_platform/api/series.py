@@ -1,23 +1,24 @@
 """Series: readings of tags over a range, as they came or by buckets of time."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from hefa_contract.units import IncompatibleUnits, conversion
-from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
-from hefa_platform.api.guard import Caller, Limits, Viewer
+from hefa_platform.api.answers import NAMED, named, to_csv, wants_csv
+from hefa_platform.api.guard import Caller, Viewer
 from hefa_platform.api.params import Answer, Asked, Instant, TagName, Text, example, micros, moment, zone
 from hefa_platform.api.plant import known
 from hefa_platform.api.problems import invalid, responses
+from hefa_platform.api.ranges import check_points, check_range, elapsed_s, span, whole_minutes
 from hefa_platform.store import series as store
 from hefa_platform.store import tags as tag_store
-from hefa_platform.store.buckets import FIXED, MINUTE, Step, floor
+from hefa_platform.store.buckets import FIXED, Calendar, Step, floor
 from hefa_platform.store.series import Agg
 
 router = APIRouter(prefix="/v1", tags=["readings"])
@@ -30,13 +31,9 @@ LEGAL: dict[str, tuple[Agg, ...]] = {
     "state": ("last", "first", "min", "max", "count"),
 }
 AskedStep = Literal["auto", "raw", "1m", "15m", "1h", "1d", "plantday", "shift", "month"]
+Column = list[float | None]
+_COLUMNS = ("tag", "unit", "agg", "ts", "value", "min", "max", "coverage", "quality")
 RAW_WITHIN = timedelta(hours=1)  # `auto` does not look for raw readings over longer ranges
-
-# How long a bucket is at least: tells how many there will be before any is made.
-_SHORTEST: dict[Step, timedelta] = FIXED | {
-    "1d": timedelta(hours=23), "plantday": timedelta(hours=23), "shift": timedelta(hours=1),
-    "month": timedelta(days=27),
-}  # fmt: skip
 
 
 class Series(Answer):
@@ -100,99 +97,94 @@ class Ask(Asked):
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """How a tag's values become the unit asked for."""
 
     unit: str | None
     factor: float = 1.0
     shift: float = 0.0
 
-    def column(self, values: list[float | None]) -> list[float | None]:
+    def column(self, values: Column) -> Column:
         if self.factor == 1.0 and self.shift == 0.0:
             return values
         return [None if value is None else value * self.factor + self.shift for value in values]
 
 
-@router.get("/series", summary="Readings over a range", responses=OR_CSV | responses(404), response_model=SeriesOf)
-def series(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> SeriesOf | Response:
+@dataclass(frozen=True)
+class Question:
+    """A query as it will be answered. `starts` as of `Calendar.starts`; `aggs` and `scales` by the tags' ids."""
+
+    start: datetime
+    end: datetime
+    step: Step | Literal["raw"]
+    calendar: Calendar
+    tags: list[tag_store.Tag]
+    aggs: dict[int, Agg]
+    scales: dict[int, Scale]
+    starts: list[datetime] = field(default_factory=list)
+    readings: dict[int, list[store.Reading]] = field(default_factory=dict)  # for step=raw
+
+
+@router.get("/series", summary="Readings over a range", responses=NAMED | responses(404), response_model=SeriesOf)
+def series(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> Response:
     """Readings of up to 200 tags, raw or aggregated by bucket.
 
     A range is [from, to), taken in whole minutes unless raw: the minute that runs now is not complete. A bucket is
     named by its start and speaks of its part within the range. Hours are UTC's, days and months those of `tz`;
     `plantday` and `shift` are the site's.
     """
+    if query.step == "raw" and wants_csv(request) and "max_points" not in query.model_fields_set:
+        return to_csv("series", _COLUMNS, _export(caller, query))
+    asked = ask(caller, query)
+    found = answer(caller, asked)
+    content = {"from": asked.start, "to": asked.end, "step": asked.step, "tz": asked.calendar.zone.key, "series": found}
+    return named(request, "series", content, lambda: (_COLUMNS, _rows(found)))
+
+
+def ask(caller: Caller, query: Ask) -> Question:
+    """What `query` means: what is illegal is a 422 or 404 here, and what `auto` takes is decided here."""
     start, end = span(query.from_, query.to)
     calendar = tag_store.calendar(caller.database, zone(query.tz))
     tags = known(caller, query.tag)
     aggs = {tag.tag_id: _agg(tag, query.agg) for tag in tags}
     limits = caller.parts.limits
     points = min(query.max_points, limits.points // len(tags))
-
     if query.step == "raw" or _may_be_raw(query, tags, start, end):
-        found = _as_they_came(caller, query, tags, start, end, points)
-        if found is not None:
-            return _answer(SeriesOf(from_=start, to=end, step="raw", tz=calendar.zone.key, series=found), request)
-
+        scales = _raw_scales(query, tags)
+        readings = store.raw(caller.database, list(scales), start, end, points)
+        long = next((tag for tag in tags if len(readings[tag.tag_id]) > points), None)
+        if long is None:
+            return Question(start, end, "raw", calendar, tags, {}, scales, readings=readings)
+        if query.step == "raw":
+            raise invalid(
+                "query.step",
+                f"{long.name} has more than {points} readings in this range: ask for a shorter one, for fewer tags, "
+                f"for more max_points (up to {limits.points_per_tag}), for a step such as 1m, or for CSV (Accept: "
+                "text/csv) without max_points, which has them all.",
+                "too-many-points",
+            )
     start, end = whole_minutes(start, end)
     step = _step(query.step, start, end, points)
     starts = calendar.starts(step, start, end)
     check_points(len(starts) - 1, len(tags), query.max_points, limits)
     scales = {tag.tag_id: _scale(tag, aggs[tag.tag_id], query.unit) for tag in tags}
-    rollups = {rollup.tag_id: rollup for rollup in store.rollup(caller.database, aggs, starts, start, end)}
-    elapsed = elapsed_s(starts, start, end, datetime.now(UTC))
-    ts = [micros(instant) for instant in starts[:-1]]
-    found = [_bucketed(tag, aggs[tag.tag_id], ts, rollups.get(tag.tag_id), elapsed, scales[tag.tag_id]) for tag in tags]
-    return _answer(SeriesOf(from_=start, to=end, step=step, tz=calendar.zone.key, series=found), request)
+    return Question(start, end, step, calendar, tags, aggs, scales, starts)
 
 
-def span(start: datetime, end: datetime | None) -> tuple[datetime, datetime]:
-    """The range asked for; `to` is now when left away. 422 when it is empty."""
-    end = end or datetime.now(UTC)
-    if end <= start:
-        raise invalid("query.from", "from must be before to (default now): the range [from, to) is empty.", "range")
-    return start, end
-
-
-def whole_minutes(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """The whole minutes of a range, so that neighbouring ranges add up. 422 when there is none."""
-    start, end = floor(start, MINUTE), floor(end, MINUTE)
-    if end <= start:
-        raise invalid("query.from", "from and to lie in the same minute: ask for step=raw or a longer range.", "range")
-    return start, end
-
-
-def check_points(buckets: int, columns: int, per_column: int, limits: Limits) -> None:
-    """422 when an answer would be longer than it may be."""
-    if buckets > per_column:
-        raise invalid(
-            "query.step",
-            f"This range has {buckets} buckets of that step, more than {per_column}: take a larger step, a shorter "
-            f"range, or more max_points (up to {limits.points_per_tag}).",
-            "too-many-points",
-        )
-    if buckets * columns > limits.points:
-        raise invalid(
-            "query.tag",
-            f"The answer would have {buckets * columns} points, more than {limits.points}: ask for fewer tags, a "
-            "larger step or a shorter range.",
-            "too-many-points",
-        )
-
-
-def check_range(step: Step, start: datetime, end: datetime, per_column: int) -> None:
-    """422 for a range with far too many buckets, before any is made."""
-    about = (end - start) // _SHORTEST[step]
-    if about > 25 * per_column:
-        raise invalid(
-            "query.step", f"The range is too long for step={step}: take a larger step or a shorter range.",
-            "too-many-points",
-        )  # fmt: skip
-
-
-def elapsed_s(starts: list[datetime], start: datetime, end: datetime, now: datetime) -> list[float]:
-    """Of each bucket the seconds that lie in the range and are over."""
-    until = min(end, floor(now, MINUTE))
-    return [max(0.0, (min(right, until) - max(left, start)).total_seconds()) for left, right in pairwise(starts)]
+def answer(caller: Caller, asked: Question) -> list[dict[str, Any]]:
+    """One `Series` for each tag, as plain values."""
+    if asked.step == "raw":
+        return [_raw(tag, asked.readings[tag.tag_id], asked.scales[tag.tag_id]) for tag in asked.tags]
+    rollups = {
+        rollup.tag_id: rollup
+        for rollup in store.rollup(caller.database, asked.aggs, asked.starts, asked.start, asked.end)
+    }
+    elapsed = elapsed_s(asked.starts, asked.start, asked.end, datetime.now(UTC))
+    ts = [micros(instant) for instant in asked.starts[:-1]]
+    return [
+        _bucketed(tag, asked.aggs[tag.tag_id], ts, rollups.get(tag.tag_id), elapsed, asked.scales[tag.tag_id])
+        for tag in asked.tags
+    ]
 
 
 def _may_be_raw(query: Ask, tags: list[tag_store.Tag], start: datetime, end: datetime) -> bool:
@@ -203,27 +195,6 @@ def _may_be_raw(query: Ask, tags: list[tag_store.Tag], start: datetime, end: dat
         and end - start <= RAW_WITHIN
         and all(tag.kind != "counter" for tag in tags)
     )
-
-
-def _as_they_came(
-    caller: Caller, query: Ask, tags: list[tag_store.Tag], start: datetime, end: datetime, points: int
-) -> list[Series] | None:
-    """Raw series. When a tag has more than `points` readings: None for step=auto, else a 422."""
-    if query.step == "raw" and query.agg is not None:
-        raise invalid("query.agg", "step=raw gives readings as they came: leave agg away, or name a step.")
-    scales = {tag.tag_id: _scale(tag, "raw", query.unit) for tag in tags}
-    readings = store.raw(caller.database, list(scales), start, end, points)
-    long = next((tag for tag in tags if len(readings[tag.tag_id]) > points), None)
-    if long is None:
-        return [_raw(tag, readings[tag.tag_id], scales[tag.tag_id]) for tag in tags]
-    if query.step == "raw":
-        raise invalid(
-            "query.step",
-            f"{long.name} has more than {points} readings in this range: ask for a shorter one, for fewer tags, for "
-            f"more max_points (up to {caller.parts.limits.points_per_tag}), or for a step such as 1m.",
-            "too-many-points",
-        )
-    return None
 
 
 def _step(asked: AskedStep, start: datetime, end: datetime, points: int) -> Step:
@@ -248,34 +219,33 @@ def _agg(tag: tag_store.Tag, asked: Agg | None) -> Agg:
     return asked
 
 
-def _scale(tag: tag_store.Tag, agg: Agg | Literal["raw"], asked: str | None) -> _Scale:
+def _scale(tag: tag_store.Tag, agg: Agg | Literal["raw"], asked: str | None) -> Scale:
     if agg == "count":
         if asked not in (None, "1"):
             raise invalid("query.unit", "A count of readings has the unit 1: leave unit away.", "unit")
-        return _Scale("1")
+        return Scale("1")
     if asked is None or asked == tag.unit:
-        return _Scale(tag.unit)
+        return Scale(tag.unit)
     if tag.unit is None:
         raise invalid("query.unit", f"The unit of {tag.name} is not known, so it cannot be converted.", "unit")
     try:
         factor, shift = conversion(tag.unit, asked)
     except IncompatibleUnits as error:
         raise invalid("query.unit", f"{tag.name}: {error}", "unit") from error
-    return _Scale(asked, factor, shift)
+    return Scale(asked, factor, shift)
 
 
-def _raw(tag: tag_store.Tag, readings: list[store.Reading], scale: _Scale) -> Series:
+def _raw(tag: tag_store.Tag, readings: list[store.Reading], scale: Scale) -> dict[str, Any]:
     value = scale.column([reading.value for reading in readings])
-    return Series(
-        tag=tag.name, unit=scale.unit, agg="raw", ts=[micros(reading.ts) for reading in readings], value=value,
-        min=value, max=value, coverage=[0.0 if v is None else 1.0 for v in value],
-        quality=[reading.quality for reading in readings],
+    return _columns(
+        tag, scale, "raw", [micros(reading.ts) for reading in readings], value, value, value,
+        [0.0 if v is None else 1.0 for v in value], [reading.quality for reading in readings],
     )  # fmt: skip
 
 
 def _bucketed(
-    tag: tag_store.Tag, agg: Agg, ts: list[int], rollup: store.Rollup | None, elapsed: list[float], scale: _Scale
-) -> Series:
+    tag: tag_store.Tag, agg: Agg, ts: list[int], rollup: store.Rollup | None, elapsed: list[float], scale: Scale
+) -> dict[str, Any]:
     size = len(ts)
     value: list[float | None] = [None] * size
     low: list[float | None] = [None] * size
@@ -292,19 +262,42 @@ def _bucketed(
             if elapsed[k] > 0:
                 coverage[k] = min(1.0, covered_s / elapsed[k])
     # A falling scale would swap the envelope; no unit has one.
-    return Series(
-        tag=tag.name, unit=scale.unit, agg=agg, ts=ts, value=scale.column(value), min=scale.column(low),
-        max=scale.column(high), coverage=coverage, quality=quality,
-    )  # fmt: skip
+    return _columns(tag, scale, agg, ts, scale.column(value), scale.column(low), scale.column(high), coverage, quality)
 
 
-def _answer(answer: SeriesOf, request: Request) -> SeriesOf | Response:
-    if not wants_csv(request):
-        return answer
-    columns = ("tag", "unit", "agg", "ts", "value", "min", "max", "coverage", "quality")
-    rows = (
-        (one.tag, one.unit, one.agg, moment(ts), *rest)
-        for one in answer.series
-        for ts, *rest in zip(one.ts, one.value, one.min, one.max, one.coverage, one.quality, strict=True)
+def _columns(
+    tag: tag_store.Tag, scale: Scale, agg: Agg | Literal["raw"], ts: list[int], value: Column, low: Column,
+    high: Column, coverage: list[float], quality: list[int | None],
+) -> dict[str, Any]:  # fmt: skip
+    """A `Series`: plain, because to check each of its points again would take longer than to find them."""
+    return {
+        "tag": tag.name, "unit": scale.unit, "agg": agg, "ts": ts, "value": value, "min": low, "max": high,
+        "coverage": coverage, "quality": quality,
+    }  # fmt: skip
+
+
+def _rows(found: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
+    for one in found:
+        columns = (one[name] for name in _COLUMNS[3:])
+        for ts, *rest in zip(*columns, strict=True):
+            yield (one["tag"], one["unit"], one["agg"], moment(ts), *rest)
+
+
+def _raw_scales(query: Ask, tags: list[tag_store.Tag]) -> dict[int, Scale]:
+    if query.step == "raw" and query.agg is not None:
+        raise invalid("query.agg", "step=raw gives readings as they came: leave agg away, or name a step.")
+    return {tag.tag_id: _scale(tag, "raw", query.unit) for tag in tags}
+
+
+def _export(caller: Caller, query: Ask) -> Iterator[tuple[object, ...]]:
+    """All readings of a range, however many, a page at a time. What is illegal is told before the first."""
+    start, end = span(query.from_, query.to)
+    zone(query.tz)
+    tags = known(caller, query.tag)
+    scales = _raw_scales(query, tags)
+    return (
+        row
+        for tag in tags
+        for page in store.pages(caller.database, tag.tag_id, start, end)
+        for row in _rows([_raw(tag, page, scales[tag.tag_id])])
     )
-    return to_csv("series", columns, rows)

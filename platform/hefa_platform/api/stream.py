@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import StreamingResponse
@@ -143,7 +144,7 @@ class Broadcaster:
     def _tell(self, rows: list[store.Tag]) -> None:
         now = datetime.now(UTC)
         # Serialised once, however many listen.
-        items = [(row, newest(row, now).model_dump_json().encode()) for row in rows]
+        items = [(row, msgspec.json.encode(newest(row, now))) for row in rows]
         with self._changed:
             listeners = list(self._listeners)
         for listener in listeners:

@@ -43,11 +43,31 @@ class Meter:
     role: str
     factor: float
     unit: str
+    source: str | None = None
+    register_unit: str | None = None
 
     @property
     def medium(self) -> str:
         """The carrier or the material."""
         return self.carrier or self.material or ""
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a meter contributes to a sum: its register times `scale`, added or, with a `sign` of -1, taken off."""
+
+    meter: Meter
+    sign: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Of which meters a medium's use under `key`, in `unit`, is made."""
+
+    key: str
+    unit: str
+    terms: list[Term]
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,8 @@ def meters(database: Database, site: str) -> list[Meter]:
         return cursor.execute(
             """
             SELECT meter.tag_id, tag.name AS tag, meter.carrier, meter.material, meter.stream, meter.serves,
-                   place.level, place.area, place.line, meter.parent, meter.role, meter.factor, meter.unit
+                   place.level, place.area, place.line, meter.parent, meter.role, meter.factor, meter.unit, meter.source,
+                   tag.unit AS register_unit
               FROM meter JOIN tag USING (tag_id) JOIN v_place place ON place.path = meter.serves
              WHERE NOT tag.retired AND (%(site)s = '*' OR tag.site = %(site)s)
              ORDER BY tag.name
@@ -144,6 +165,11 @@ def combine(
     elapsed_s: Sequence[float],
 ) -> list[Row]:
     """Book every meter's register on its own key and take it off its parent's. Pure."""
+    return [_row(sum_, used, k, seconds) for sum_ in sums(counted, booked) for k, seconds in enumerate(elapsed_s)]
+
+
+def sums(counted: Sequence[Meter], booked: dict[int, str]) -> list[Sum]:
+    """Of which meters each medium and key is made; what could not be placed comes last. Pure."""
     by_id = {meter.tag_id: meter for meter in counted}
     terms: dict[tuple[str, str], list[tuple[Meter, float]]] = defaultdict(list)
     for meter in counted:
@@ -156,40 +182,34 @@ def combine(
     unit_of: dict[str, str] = {}
     for meter in sorted(counted, key=lambda meter: meter.parent is not None):
         unit_of.setdefault(meter.medium, meter.unit)
-    # What could not be placed comes last.
     ordered = sorted(terms.items(), key=lambda item: (item[0][0], item[0][1] == UNACCOUNTED, item[0][1]))
     return [
-        _row(key, unit_of[medium], members, used, k, seconds)
+        Sum(
+            key,
+            unit_of[medium],
+            [Term(m, sign, sign * m.factor * conversion(m.unit, unit_of[medium])[0]) for m, sign in members],
+        )
         for (medium, key), members in ordered
-        for k, seconds in enumerate(elapsed_s)
     ]
 
 
-def _row(
-    key: str,
-    unit: str,
-    members: list[tuple[Meter, float]],
-    used: dict[tuple[int, int], series.Used],
-    k: int,
-    seconds: float,
-) -> Row:
+def _row(total: Sum, used: dict[tuple[int, int], series.Used], k: int, seconds: float) -> Row:
     classes: dict[str, float | None] = {"measured": None, "estimated": None, "unknown": None}
     covered = 0.0
     # Nothing is known of a remainder whose parent said nothing: its children alone would make it negative.
-    known = any(sign > 0 and (meter.tag_id, k) in used for meter, sign in members)
-    for meter, sign in members:
-        seen = used.get((meter.tag_id, k))
+    known = any(term.sign > 0 and (term.meter.tag_id, k) in used for term in total.terms)
+    for term in total.terms:
+        seen = used.get((term.meter.tag_id, k))
         if seen is None:
             continue
         covered += min(seen.covered_s, seconds)
         if known:
-            scale = sign * meter.factor * conversion(meter.unit, unit)[0]
             for name in classes:
                 amount = getattr(seen, name)
-                classes[name] = add(classes[name], None if amount is None else amount * scale)
-    first = members[0][0]
-    coverage = covered / (seconds * len(members)) if seconds > 0 else 0.0
-    return Row(key, first.carrier, first.material, unit, k, **classes, coverage=coverage)
+                classes[name] = add(classes[name], None if amount is None else amount * term.scale)
+    first = total.terms[0].meter
+    coverage = covered / (seconds * len(total.terms)) if seconds > 0 else 0.0
+    return Row(total.key, first.carrier, first.material, total.unit, k, **classes, coverage=coverage)
 
 
 def add(left: float | None, right: float | None) -> float | None:

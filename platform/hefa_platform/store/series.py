@@ -4,9 +4,9 @@ Whole settled hours are answered from `reading_1h`, the rest from `reading_1m`, 
 from the readings themselves by the same SQL (`minute_rollup`), so the three agree wherever they meet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, LiteralString
 
 from psycopg.rows import class_row
@@ -59,21 +59,22 @@ class Reading:
     quality: int
 
 
+# The rows that answer for tags over a range, and whether they are hours, minutes or made from readings just now.
 # %(starts)s are the buckets' first instants; width_bucket sorts a row between them by binary search.
 # OFFSET 0 keeps the planner from joining the tags last: each tag and range is one scan of the primary key.
-_PARTS: LiteralString = """
+PARTS: LiteralString = """
     WITH part AS (
-      SELECT r.* FROM unnest(%(tags)s::integer[]) t(tag_id)
+      SELECT r.*, 'hours' AS origin FROM unnest(%(tags)s::integer[]) t(tag_id)
         CROSS JOIN unnest(%(hour_from)s::timestamptz[], %(hour_to)s::timestamptz[]) w("from", "to")
         JOIN LATERAL (SELECT * FROM reading_1h
                        WHERE tag_id = t.tag_id AND bucket >= w."from" AND bucket < w."to" OFFSET 0) r ON true
       UNION ALL
-      SELECT r.* FROM unnest(%(tags)s::integer[]) t(tag_id)
+      SELECT r.*, 'minutes' FROM unnest(%(tags)s::integer[]) t(tag_id)
         CROSS JOIN unnest(%(minute_from)s::timestamptz[], %(minute_to)s::timestamptz[]) w("from", "to")
         JOIN LATERAL (SELECT * FROM reading_1m
                        WHERE tag_id = t.tag_id AND bucket >= w."from" AND bucket < w."to" OFFSET 0) r ON true
       UNION ALL
-      SELECT * FROM minute_rollup(%(live_tag)s::integer[], %(live_from)s::timestamptz[], %(live_to)s::timestamptz[])
+      SELECT *, 'readings' FROM minute_rollup(%(live_tag)s::integer[], %(live_from)s::timestamptz[], %(live_to)s::timestamptz[])
     )
 """
 
@@ -89,7 +90,7 @@ def rollup(
     # Columns, because a row for each point would cost more than the query.
     with database.connection() as connection, connection.cursor(row_factory=class_row(Rollup), binary=True) as cursor:
         return cursor.execute(
-            _PARTS  # noqa: S608 - two literals; input goes by parameters
+            PARTS  # noqa: S608 - two literals; input goes by parameters
             + """
             , asked AS (SELECT * FROM unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg))
             , bucket AS (
@@ -115,7 +116,7 @@ def rollup(
                    array_agg(covered_s) AS covered_s, array_agg(worst) AS worst
               FROM bucket GROUP BY tag_id
             """,
-            _parameters(connection, list(aggs), starts, start, end) | {"aggs": list(aggs.values())},
+            parameters(connection, list(aggs), starts, start, end) | {"aggs": list(aggs.values())},
         ).fetchall()
 
 
@@ -125,13 +126,13 @@ def used(
     """What registers counted over the minutes of [start, end), by bucket; arguments as for `rollup`."""
     with database.connection() as connection, connection.cursor(row_factory=class_row(Used)) as cursor:
         return cursor.execute(
-            _PARTS  # noqa: S608 - two literals; input goes by parameters
+            PARTS  # noqa: S608 - two literals; input goes by parameters
             + """
             SELECT tag_id, width_bucket(bucket, %(starts)s::timestamptz[]) - 1 AS k, sum(inc_measured) AS measured,
                    sum(inc_estimated) AS estimated, sum(inc_unknown) AS unknown, coalesce(sum(covered_s), 0) AS covered_s
               FROM part GROUP BY tag_id, k ORDER BY tag_id, k
             """,
-            _parameters(connection, tag_ids, starts, start, end),
+            parameters(connection, tag_ids, starts, start, end),
         ).fetchall()
 
 
@@ -155,9 +156,31 @@ def raw(
     return found
 
 
-def _parameters(
+def pages(
+    database: Database, tag_id: int, start: datetime, end: datetime, size: int = 10_000
+) -> Iterator[list[Reading]]:
+    """All readings of a tag in [start, end) in order of time, `size` at a time; no connection is held in between."""
+    after = start - timedelta(microseconds=1)
+    while True:
+        with database.connection() as connection, connection.cursor(row_factory=class_row(Reading)) as cursor:
+            rows = cursor.execute(
+                """
+                SELECT tag_id, ts, value, quality FROM reading
+                 WHERE tag_id = %s AND ts > %s AND ts < %s ORDER BY ts LIMIT %s
+                """,
+                [tag_id, after, end, size],
+            ).fetchall()
+        if rows:
+            yield rows
+            after = rows[-1].ts
+        if len(rows) < size:
+            return
+
+
+def parameters(
     connection: Connection, tag_ids: Sequence[int], starts: Sequence[datetime], start: datetime, end: datetime
 ) -> dict[str, object]:
+    """The parameters of `PARTS` for an answer over the minutes of [start, end); sets up its transaction."""
     # Read before the rollups: a refresh that commits in between leaves this reader with the older, still true answer.
     # A move of the watermark is noted as a dirty range before its minutes are written: until then they are live too.
     pending: list[Range] = connection.execute(
