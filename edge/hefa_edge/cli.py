@@ -24,13 +24,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hefa_contract.plant import Plant, PlantError, load
 from hefa_edge import backfill as backfills
+from hefa_edge import mapping as mappings
+from hefa_edge.adapter import Adapter
 from hefa_edge.catalogue import FaultError
 from hefa_edge.checkpoint import Checkpoint, Occupied
 from hefa_edge.config import ConfigError, Settings, read_seeds
 from hefa_edge.fault_commands import faults_app, truth_command
 from hefa_edge.operating_point import steady_command
 from hefa_edge.simulation import OWN_TEMPLATE
-from hefa_edge.site import TICK, GatewayFailed, Site, simulate, tags_of
+from hefa_edge.site import TICK, GatewayFailed, Haste, Site, simulate, tags_of
 
 app = typer.Typer(
     name="hefa-edge",
@@ -89,6 +91,19 @@ LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, 
 
 @app.command()
 def run(
+    start: Annotated[
+        float | None,
+        typer.Option(
+            "--start",
+            parser=_duration,
+            metavar="DURATION",
+            help="Begin this long ago, or where the site was left if that is later. Needs --speed.",
+        ),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", help="Let time run so many times as fast until it meets the present; never beyond."),
+    ] = None,
     seeds: Seeds = None,
     data_dir: DataDir = None,
     secrets: Secrets = None,
@@ -101,6 +116,11 @@ def run(
 ) -> None:
     """Simulate the site and publish it, until stopped (Ctrl-C or SIGTERM)."""
     with _explained():
+        if (start is None) != (speed is None):
+            raise typer.BadParameter("--start and --speed belong together: --start 2d --speed 60")
+        if speed is not None and not 1 < speed <= 3600:
+            raise typer.BadParameter("--speed is above 1 and up to 3600")
+        haste = None if start is None or speed is None else Haste(start, speed)
         settings = _settings(
             seeds=seeds,
             data_dir=data_dir,
@@ -114,7 +134,7 @@ def run(
         )
         plant = _plant(settings)
         with Checkpoint(settings.state_dir) as checkpoint:
-            site = Site(plant, settings, checkpoint)
+            site = Site(plant, settings, checkpoint, haste=haste)
             _on_signal(site.stop)
             site.run()
 
@@ -165,6 +185,37 @@ def backfill(
                 finished = work.run(show)
         if not finished:
             raise typer.Exit(128 + stopped_by[0])
+
+
+@app.command()
+def adapt(
+    mapping: Annotated[Path, typer.Option("--mapping", help="TOML: what the foreign messages mean.", dir_okay=False)],
+    data_dir: DataDir = None,
+    secrets: Secrets = None,
+    mqtt_url: MqttUrl = None,
+    source_url: Annotated[
+        str | None,
+        typer.Option(help="Broker of the foreign messages, where it is another one. (HEFA_SOURCE_URL)", metavar="URL"),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the mapping is right.")] = False,
+    log_level: LogLevel = None,
+) -> None:
+    """Be the gateway of devices that cannot speak our envelope: one value a topic, or JSON. Runs until stopped."""
+    with _explained():
+        try:
+            rules = mappings.read(str(mapping), mapping.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read {mapping}: {error}") from None
+        if check:
+            typer.echo(f"{mapping}: {len(rules.rule)} rules, {len(rules.filters)} filters, gateway {rules.edge}")
+            return
+        settings = _settings(
+            data_dir=data_dir, secrets_dir=secrets, mqtt_url=mqtt_url, source_url=source_url, log_level=log_level
+        )
+        with Checkpoint(settings.state_dir):
+            adapter = Adapter(rules, settings)
+            _on_signal(adapter.stop)
+            adapter.run()
 
 
 @app.command()

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     mqtt_url: str | None = Field(
         None, description="mqtt://user:password@host:port for every gateway; {edge} stands for its name."
     )
+    source_url: str | None = Field(
+        None,
+        description="mqtt://user:password@host:port where `adapt` finds foreign messages; unset: the gateway's own broker.",
+    )
     secrets_dir: Path | None = Field(
         None, description="Directory with one file mqtt_url_<edge> a gateway; used where no mqtt_url is set."
     )

@@ -263,8 +263,14 @@ class Outbox:
                 (last,),
             ).fetchall():
                 for seq, payload in old:
-                    message = decode(payload).message
-                    if isinstance(message, Gap):
+                    decoded = decode(payload)
+                    message = decoded.message
+                    if decoded.flaws:
+                        # What an adapter could not read, written as it came: a number of it is all that goes on.
+                        self._tell(len(decoded.flaws), "unreadable")
+                        if decoded.rows:
+                            self._put(message)
+                    elif isinstance(message, Gap):
                         # Its range was one of the old epoch; in the new one the loss takes a number of its own.
                         self._tell(message.readings, message.reason)
                     else:

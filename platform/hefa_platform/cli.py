@@ -54,6 +54,10 @@ def make_secrets(
     api_url: str = "http://127.0.0.1:8000",
     portal_url: str = "http://127.0.0.1:8080",
     group: Annotated[int | None, typer.Option(help="Numeric id of a group that may read the files.")] = None,
+    grant: Annotated[
+        list[str] | None,
+        typer.Option(help="Right of a further broker user: 'gw-hall3 read hall3/#'. Repeat it.", metavar="GRANT"),
+    ] = None,
     seeds: SeedsOption = None,
 ) -> None:
     """Make every password of a stack, once; what is there is kept."""
@@ -69,7 +73,10 @@ def make_secrets(
         portal_url=portal_url,
     )
     edges = [name for name in _plant(settings).edges if name != "api"]
-    secrets.write(directory, places, edges, group)
+    try:
+        secrets.write(directory, places, edges, group, grant or ())
+    except secrets.GrantError as error:
+        _fail(str(error))
     typer.echo(f"secrets are in {directory}; the administrator's API key is in {directory / 'admin_key'}")
 
 

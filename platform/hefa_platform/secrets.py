@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import secrets as token
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from urllib.parse import quote
 _ROLES = ("owner", "ingest", "jobs", "api", "read")
 _SERVICES = ("ingest", "health")  # users of the broker that are no gateways
 _GUEST = "gw-guest"
+_GRANT = re.compile(r"([a-z0-9][a-z0-9_-]{0,62}) (read|write) ([^\s\x00]{1,500})")
 _ITERATIONS = 1000  # the passwords are 192 random bits: the hash need not be slow, only not reversible
 
 # What each user of the broker may do. `pattern` lines hold for every user, %u is the user's own name.
@@ -57,8 +59,17 @@ class Places:
     portal_url: str = "http://127.0.0.1:8080"
 
 
-def write(directory: Path, places: Places, edges: Iterable[str], group: int | None = None) -> None:
+class GrantError(Exception):
+    """What should be granted cannot be; the text says why."""
+
+
+def write(
+    directory: Path, places: Places, edges: Iterable[str], group: int | None = None, grants: Iterable[str] = ()
+) -> None:
     """Make the secrets of a stack with gateways `edges` in `directory`.
+
+    `grants` are rights of further users of the broker beyond our own topics, `<user> read|write <filter>`: for an
+    adapter and for the devices it reads. Those granted once stay. Raises GrantError.
 
     Directory 0700 and files 0600; with `group`, its members may read: 0750 and 0640.
     """
@@ -72,11 +83,16 @@ def write(directory: Path, places: Places, edges: Iterable[str], group: int | No
         password = folder.keep(f"password_hefa_{role}", _password)
         folder.put(f"dsn_{role}", _dsn(places, f"hefa_{role}", password))
 
-    users = {user: folder.keep(f"mqtt_password_{user}", _password) for user in sorted({*edges, _GUEST, *_SERVICES})}
+    granted = [_grant(line) for line in dict.fromkeys([*folder.read("grants").splitlines(), *grants])]
+    if granted:
+        folder.put("grants", "".join(f"{user} {right} {topic}\n" for user, right, topic in granted))
+    names = {*edges, _GUEST, *_SERVICES, *(user for user, _, _ in granted)}
+    users = {user: folder.keep(f"mqtt_password_{user}", _password) for user in sorted(names)}
     for user, password in users.items():
         folder.put(f"mqtt_url_{user}", _mqtt_url(places, user, password))
     _password_file(folder, users)
-    folder.put("mosquitto.acl", ACL)
+    rights = (f"user {user}\ntopic {right} {topic}\n" for user, right, topic in granted)
+    folder.put("mosquitto.acl", ACL + "".join(rights))
 
     key = folder.keep("admin_key", lambda: f"hefa_{token.token_hex(6)}_{token.token_urlsafe(32)}")
     folder.keep("session_key", lambda: token.token_urlsafe(32))
@@ -88,6 +104,17 @@ def write(directory: Path, places: Places, edges: Iterable[str], group: int | No
         "key": key,
     }
     folder.put("stack.json", json.dumps(stack, indent=2) + "\n")
+
+
+def _grant(text: str) -> tuple[str, str, str]:
+    """Take a grant apart."""
+    found = _GRANT.fullmatch(text.strip())
+    if found is None or found[1] in (*_SERVICES, "state", "api") or found[3].startswith(("$", "hefa/")):
+        raise GrantError(
+            f"{text!r} is no grant: <user> read|write <topic filter>, such as 'gw-hall3 read hall3/#'; "
+            "not for ingest and health, and not on hefa/ or $ topics"
+        )
+    return found[1], found[2], found[3]
 
 
 def passwords(directory: Path) -> dict[str, str]:

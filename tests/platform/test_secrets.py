@@ -87,3 +87,21 @@ def test_the_brokers_hash_is_the_one_mosquitto_makes() -> None:
         "rDvLBJyCYwc9UN3Yc0+A17wRX77Kz2qRjuPyP21EdqaVDtHUNY4yKgx4E6Z1l+9CcGsAc1ZNRlatWxC1OsYLCw=="
     )
     assert secrets.password_hash("secret", base64.b64decode("Aq6H2SsXAvYBIR33"), 101) == made
+
+
+def test_a_grant_is_a_user_with_a_right_and_stays(tmp_path: Path) -> None:
+    secrets.write(tmp_path, secrets.Places(), ["gw-a1"], grants=["gw-hall3 read hall3/#", "plc write hall3/#"])
+    secrets.write(tmp_path, secrets.Places(), ["gw-a1"])
+    acl = (tmp_path / "mosquitto.acl").read_text()
+    assert acl.endswith("user gw-hall3\ntopic read hall3/#\nuser plc\ntopic write hall3/#\n")
+    assert "plc:" in (tmp_path / "mosquitto.passwd").read_text()
+    assert (tmp_path / "mqtt_url_gw-hall3").exists()
+
+
+@pytest.mark.parametrize(
+    "grant",
+    ["", "x", "a read b c", "ingest write x/#", "a own x", "a read hefa/v1/#", "a read $SYS/#", "a read x\nuser b"],
+)
+def test_what_is_no_grant_is_refused(tmp_path: Path, grant: str) -> None:
+    with pytest.raises(secrets.GrantError):
+        secrets.write(tmp_path, secrets.Places(), ["gw-a1"], grants=[grant])
