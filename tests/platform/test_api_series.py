@@ -257,3 +257,75 @@ def test_a_range_into_the_future_is_judged_by_what_has_been(site: Any) -> None:
     assert found["value"] == [3.0 if now_or_past else None for now_or_past in begun]
     # The last reading holds for two heartbeats, but nobody has seen those yet.
     assert found["coverage"] == [pytest.approx(1.0) if now_or_past else 0.0 for now_or_past in begun]
+
+
+# --- how an answer travels -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def told(new_site: Any) -> Any:
+    """A site of which the last test changes what it asks about."""
+    site = new_site()
+    site.record(REGISTER, [(DAY + i * MINUTE, 1000.0 + i / 10, 192) for i in range(6 * 60)])
+    site.record(PH, [(DAY + timedelta(seconds=i), 3.0 + i % 7, 192) for i in range(12_000)])
+    site.settle(DAY, DAY + timedelta(hours=5))
+    return site
+
+
+def test_a_long_answer_is_compressed_and_a_stream_is_not(told: Any) -> None:
+    query = {"tag": PH, "from": DAY.isoformat(), "to": (DAY + timedelta(hours=3)).isoformat(), "step": "1m"}
+    with told.client() as client:
+        answer = client.get("/v1/series", params=query, headers={"Accept-Encoding": "gzip"})
+        assert answer.headers["content-encoding"] == "gzip"
+        plain = client.get("/v1/series", params=query, headers={"Accept-Encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        assert plain.json() == answer.json()
+
+
+def test_all_readings_of_a_range_leave_as_csv_however_many(told: Any) -> None:
+    query = {
+        "tag": [PH, REGISTER],
+        "from": DAY.isoformat(),
+        "to": (DAY + timedelta(hours=4)).isoformat(),
+        "step": "raw",
+    }
+    with told.client() as client:
+        assert client.get("/v1/series", params=query).status_code == 422
+        bounded = client.get("/v1/series", params=query | {"max_points": 100}, headers={"Accept": "text/csv"})
+        assert bounded.status_code == 422
+        answer = client.get("/v1/series", params=query | {"unit": "1"}, headers={"Accept": "text/csv"})
+        assert answer.status_code == 422
+        answer = client.get("/v1/series", params=query, headers={"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [row["tag"] for row in rows] == [PH] * 12_000 + [REGISTER] * 240
+    assert {row["unit"] for row in rows} == {"[pH]", "m3"}
+    assert (rows[0]["ts"], rows[11_999]["ts"]) == ("2026-03-10T00:00:00Z", "2026-03-10T03:19:59Z")
+    assert len({(row["tag"], row["ts"]) for row in rows}) == len(rows)
+
+
+def test_an_answer_is_sent_once_until_late_data_changes_it(told: Any) -> None:
+    query = {"tag": REGISTER, "from": DAY.isoformat(), "to": (DAY + timedelta(hours=5)).isoformat(), "step": "1h"}
+    paths = {
+        "/v1/series": query,
+        "/v1/consumption": {"carrier": "water", "from": query["from"], "to": query["to"], "step": "1h"},
+    }
+    with told.client() as client:
+        for path, asked in paths.items():
+            first = client.get(path, params=asked)
+            name = first.headers["etag"]
+            again = client.get(path, params=asked, headers={"If-None-Match": f'"other", {name}'})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", name)
+            table = client.get(path, params=asked, headers={"Accept": "text/csv", "If-None-Match": name})
+            assert (table.status_code, table.headers["etag"] == name) == (200, False)
+            head = client.head(path, params=asked)
+            assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", name)
+        names = [client.get(path, params=asked).headers["etag"] for path, asked in paths.items()]
+        told.record(REGISTER, [(DAY + timedelta(seconds=90), 1000.11, 192)])
+        told.settle(DAY, DAY + timedelta(hours=5))
+        unchanged = [client.get(path, params=asked).headers["etag"] for path, asked in paths.items()]
+        told.execute("DELETE FROM reading WHERE value BETWEEN 1000.2 AND 1006")
+        told.settle(DAY, DAY + timedelta(hours=5))
+        for (path, asked), name, same in zip(paths.items(), names, unchanged, strict=True):
+            answer = client.get(path, params=asked, headers={"If-None-Match": name})
+            assert answer.status_code == 200
+            assert answer.headers["etag"] not in (name, same)

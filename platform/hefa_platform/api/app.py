@@ -30,6 +30,7 @@ from hefa_platform.api import (
     swaps,
 )
 from hefa_platform.api.guard import Limits, Parts
+from hefa_platform.api.head import Head
 from hefa_platform.api.health import Figures
 from hefa_platform.api.stream import Broadcaster
 from hefa_platform.api.wall import Wall
@@ -75,6 +76,7 @@ def create_app(database: Database, limits: Limits | None = None, rules: Rules | 
     # Inside the wall, which counts what was asked; event streams are left as they are.
     app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=4)
     app.add_middleware(Wall, body=limits.body, files={imports.PATH: limits.file}, figures=app.state.figures)
+    app.add_middleware(Head)
     return app
 
 
