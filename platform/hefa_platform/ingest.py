@@ -17,12 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from hefa_contract import receipt, topics
-from hefa_contract.envelope import decode, parse_correlation
+from hefa_contract.envelope import Envelope, decode, parse_correlation
 from hefa_contract.rejection import Rejected
 from hefa_platform.failpoint import reach
 from hefa_platform.mqtt import Inbound, Session
 from hefa_platform.retry import retry
-from hefa_platform.store.arrival import Arrival, Outcome
+from hefa_platform.store.arrival import Arrival, Outcome, columns
 from hefa_platform.store.database import Database, SchemaMissing, Unavailable
 from hefa_platform.store.intake import Intake
 from hefa_platform.store.migrations import require_current
@@ -34,6 +34,7 @@ RETRY_S = (0.1, 3.0)  # delay before trying again: first, longest
 ALIVE_S = 5.0  # between two signs of life
 SUBSCRIPTIONS = (topics.SHARED_DATA, topics.SHARED_EVENT, topics.STATUS_FILTER)
 REJECTIONS = 1000  # in one ack
+LARGE = 32  # readings from which on an envelope becomes arrays by itself; smaller ones do together
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,11 @@ def _read(inbound: Inbound) -> _Waiting:
             # An emptied retained message says that nobody knows.
             online = bool(inbound.payload) and receipt.decode_status(inbound.payload).online
             return _Waiting(inbound, None, (topic.edge, online))
-        arrival = Arrival(inbound.topic, edge, inbound.payload, digest, decoded=decode(inbound.payload))
+        decoded = decode(inbound.payload)
+        message, arrays = decoded.message, None
+        if isinstance(message, Envelope) and len(message.value) >= LARGE:
+            arrays = columns([message])  # here, because the other thread is what limits the rate
+        arrival = Arrival(inbound.topic, edge, inbound.payload, digest, decoded=decoded, columns=arrays)
     except Rejected as rejected:
         arrival = Arrival(inbound.topic, edge, inbound.payload, digest, rejected=rejected)
     return _Waiting(inbound, arrival)

@@ -9,9 +9,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hefa_contract.envelope import GOOD, Decoded, Envelope
 from hefa_contract.receipt import Rejection
 from hefa_contract.rejection import Code, Rejected
+from hefa_platform.store.binary_copy import Floats, Ints
+
+
+class Columns(NamedTuple):
+    """The readings of envelopes as arrays: `tag` is an index of the envelope's tags, `ts` µs since 1970, NaN no value."""
+
+    tag: Ints
+    ts: Ints
+    value: Floats
+    quality: Ints
+
+
+def columns(envelopes: Sequence[Envelope]) -> Columns:
+    """Turn lists into arrays: of many small envelopes together, of a large one by itself, early and in another thread."""
+    tag: list[int] = []
+    dt: list[int] = []
+    value: list[float | None] = []
+    quality: list[int] = []
+    for envelope in envelopes:
+        tag += envelope.tag
+        dt += envelope.dt
+        value += envelope.value
+        quality += envelope.quality or [GOOD] * len(envelope.value)
+    base = np.repeat([envelope.base for envelope in envelopes], [len(envelope.value) for envelope in envelopes])
+    return Columns(
+        np.array(tag, np.int64),
+        np.array(dt, np.int64) + base.astype(np.int64),
+        np.array(value, np.float64),
+        np.array(quality, np.int64),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +59,8 @@ class Arrival:
     hash: bytes
     decoded: Decoded | None = None
     rejected: Rejected | None = None
+    columns: Columns | None = None
+    """Of `decoded`, where somebody has had the time to make them."""
 
     @property
     def key(self) -> tuple[str, int] | None:

@@ -9,7 +9,7 @@ for the one reading the database will not take. It is used by one thread; severa
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -20,7 +20,7 @@ from hefa_platform.failpoint import reach
 from hefa_platform.store.arrival import Arrival, Group, Outcome, as_sent
 from hefa_platform.store.crash_guard import CRASHES, CrashGuard
 from hefa_platform.store.database import Connection, Database, Refused
-from hefa_platform.store.readings import ReadingWriter, Without, Written
+from hefa_platform.store.readings import ReadingWriter, StoredBefore, Without, Written
 from hefa_platform.store.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -82,9 +82,13 @@ class Intake:
         return self._halve(arrivals)
 
     def _store(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
-        with self._transaction() as connection:
-            self._guard.note(connection, [arrival.hash for arrival in arrivals])
+        self._note(arrivals)
         return self._halve(arrivals)
+
+    def _note(self, arrivals: Sequence[Arrival]) -> None:
+        with self._transaction() as connection, connection.pipeline():
+            self._guard.note(connection, [arrival.hash for arrival in arrivals])
+            connection.commit()
 
     def _suspect(self, arrival: Arrival) -> Outcome:
         """Store a message alone that was in flight when a worker died, or give it up."""
@@ -94,8 +98,7 @@ class Intake:
         logger.error("given up after %d crashes topic=%s key=%s", crashes, arrival.topic, arrival.key)
         why = f"workers died {crashes} times while they were storing it"
         if arrival.decoded is not None and crashes < 2 * CRASHES:
-            with self._transaction() as connection:
-                self._guard.note(connection, [arrival.hash])
+            self._note([arrival])
             return self._attempt([arrival], {0: (frozenset(range(arrival.readings)), why)})[0]
         # Its readings cannot even be put aside one by one: the message as a whole.
         return self._refuse(arrival, why)
@@ -195,16 +198,25 @@ class Intake:
         trial: bool = False,
     ) -> list[Outcome]:
         """One transaction. `without`: readings of a message (by index as sent) to quarantine, and why."""
+        while True:
+            # Each time nothing came of it, and the writer is careful with one more gateway.
+            with suppress(StoredBefore):
+                return self._transact(arrivals, without or {}, trial=trial)
+
+    def _transact(self, arrivals: Sequence[Arrival], without: Without, *, trial: bool) -> list[Outcome]:
         try:
             with self._transaction() as connection:
                 self.incarnation = self._registry.refresh(connection)
                 group = Group(arrivals, self._registry.edges(connection, {a.edge for a in arrivals if a.addressed}))
                 self._ledger(connection, group)
-                written = self._writer.write(connection, group, without or {})
+                written = self._writer.write(connection, group, without)
                 self._happenings(connection, group)
                 self._quarantine(connection, group)
-                self._counters(connection, group)
-                self._guard.stored(connection, [arrival.hash for arrival in arrivals])
+                # None of these waits for the answer of another: one round trip, which under load is a change of task.
+                with connection.pipeline():
+                    self._writer.summarise(connection, group, written)
+                    self._counters(connection, group)
+                    self._guard.stored(connection, [arrival.hash for arrival in arrivals])
                 if self._closing is not None and not trial:
                     self._closing(connection, group, written)
                 if trial or self._rehearsal:

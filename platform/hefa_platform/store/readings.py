@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from psycopg import errors
 
-from hefa_contract.envelope import GOOD, UNCERTAIN, Decoded, Envelope
+from hefa_contract.envelope import UNCERTAIN, Decoded, Envelope
 from hefa_contract.rejection import Code
 from hefa_platform.failpoint import reach
 from hefa_platform.store import binary_copy
-from hefa_platform.store.arrival import Group, as_sent
+from hefa_platform.store.arrival import Group, as_sent, columns
 from hefa_platform.store.binary_copy import Floats, Ints
 from hefa_platform.store.database import Connection
 from hefa_platform.store.registry import Registry
@@ -58,10 +58,15 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of the readings of a group that were fit to be stored; the others of them were duplicates."""
+    """What became of the readings of a group that were `fit` to be stored; those neither new nor in conflict were there."""
 
+    fit: Rows
     new: Rows
     conflicts: Rows
+
+
+class StoredBefore(Exception):
+    """A reading was there already. The transaction is lost, and the next attempt takes the careful way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +104,13 @@ class ReadingWriter:
         self._partitions.clear()
 
     def write(self, connection: Connection, group: Group, without: Without) -> Written:
-        """Store the readings of the group's fresh envelopes; `without` names those to quarantine untried."""
+        """Store the readings of the group's fresh envelopes; `without` names those to quarantine untried.
+
+        Raises `StoredBefore`.
+        """
         rows = self._judge(connection, group, without)
         if not len(rows):
-            return Written(rows, rows)
+            return Written(rows, rows, rows)
         reach("readings.storing", " ".join(f"{a.edge}/{a.key and a.key[1]}" for a in group.arrivals))
         order = np.lexsort((rows.ts, rows.tag))
         rows = rows.where(order)
@@ -112,11 +120,15 @@ class ReadingWriter:
         for edge_id in np.unique(rows.edge[1:][twice]):
             self._careful[int(edge_id)] = now + STAGING_S
         self._careful = {edge_id: until for edge_id, until in self._careful.items() if until > now}
-        changed, conflicts = self._copy(connection, rows, group)
-        self._note_late(connection, changed)
-        self._latest(connection, rows, group)
-        self._freshness(connection, changed, group)
-        return Written(changed, conflicts)
+        new, conflicts = self._copy(connection, rows, group)
+        self._note_late(connection, new)
+        return Written(rows, new, conflicts)
+
+    def summarise(self, connection: Connection, group: Group, written: Written) -> None:
+        """Move `latest` forward and count ages by what was written. Asks for no answer."""
+        if len(written.fit):
+            self._latest(connection, written.fit, group)
+            self._freshness(connection, written.new, group)
 
     def _judge(self, connection: Connection, group: Group, without: Without) -> Rows:
         """Flatten the fresh envelopes; what may not be stored becomes refusals of the group."""
@@ -129,13 +141,14 @@ class ReadingWriter:
             known = tags.rows[group.edge_ids[n] or 0]
             offset.append(len(names))
             names.extend([known.get(name, 0) for name in envelope.tags])
-        at = np.repeat(np.array(offset, np.int64), counts) + _column([e.tag for _, _, e in envelopes], np.int64)
-        at = np.array(names, np.int64)[at]
+        made = [group.arrivals[n].columns for n, _, _ in envelopes]
+        ready = [part for part in made if part is not None]
+        together = ready and len(ready) == len(made)
+        index, ts, value, quality = (
+            map(np.concatenate, zip(*ready, strict=True)) if together else columns([e for _, _, e in envelopes])
+        )
+        at = np.array(names, np.int64)[np.repeat(np.array(offset, np.int64), counts) + index]
         tag = np.array(tags.ids, np.int64)[at]
-        ts = np.repeat(np.array([e.base for _, _, e in envelopes], np.int64), counts)
-        ts = ts + _column([e.dt for _, _, e in envelopes], np.int64)
-        value = _column([e.value for _, _, e in envelopes], np.float64)
-        quality = _column([e.quality or [GOOD] * len(e.value) for _, _, e in envelopes], np.int64)
         outside = (value < np.array(tags.low)[at]) | (value > np.array(tags.high)[at])  # false for NaN
         rows = Rows(
             tag=tag,
@@ -166,7 +179,7 @@ class ReadingWriter:
                 if as_sent(decoded, k) in indices and not bad[start + k]:
                     bad[start + k] = True
                     group.refuse(n, k, Code.VALUE_RANGE, f"the database refuses it: {why}")
-        return rows.where(~bad)
+        return rows.where(~bad) if bad.any() else rows
 
     def _kept_since(self, connection: Connection) -> int:
         """From when on readings can join those that are kept, in µs: rollups of earlier time are final.
@@ -205,7 +218,9 @@ class ReadingWriter:
         return tags
 
     def _ensure_partitions(self, connection: Connection, rows: Rows) -> None:
-        days = {int(day) for day in np.unique(rows.ts // _DAY_US)} - self._partitions
+        first, last = int(rows.ts.min() // _DAY_US), int(rows.ts.max() // _DAY_US)
+        days = {first} if first == last else {int(day) for day in np.unique(rows.ts // _DAY_US)}
+        days -= self._partitions
         if days:
             dates = [np.datetime64(day, "D").astype(object) for day in sorted(days)]
             connection.execute("SELECT ensure_partitions(%s::date[])", [dates])
@@ -215,27 +230,25 @@ class ReadingWriter:
 
     def _copy(self, connection: Connection, rows: Rows, group: Group) -> tuple[Rows, Rows]:
         """Store readings, straight where possible; return those that were new, and those in conflict."""
-        straight = rows.where(~np.isin(rows.edge, list(self._careful))) if self._careful else rows
-        while len(straight):
+        careful = np.isin(rows.edge, list(self._careful)) if self._careful else np.zeros(len(rows), bool)
+        straight = rows.where(~careful) if careful.any() else rows
+        if len(straight):
             try:
-                with (
-                    connection.transaction(),
-                    connection.cursor().copy(
-                        "COPY reading (tag_id, ts, value, quality) FROM STDIN (FORMAT binary)"
-                    ) as copy,
-                ):
+                with connection.cursor().copy(
+                    "COPY reading (tag_id, ts, value, quality) FROM STDIN (FORMAT binary)"
+                ) as copy:
                     copy.write(binary_copy.pack(straight.tag, straight.ts, straight.value, straight.quality))
                     reach("intake.copying")
-                break
             except errors.UniqueViolation as error:
-                edges = _culprits(error, straight)
-                self._careful.update((int(edge_id), self._clock() + STAGING_S) for edge_id in edges)
-                straight = straight.where(~np.isin(straight.edge, edges))
-        for edge_id, count in zip(*np.unique(straight.edge, return_counts=True), strict=True):
-            group.counts[int(edge_id)].stored += int(count)
-        if len(straight) == len(rows):
-            return rows, rows.where(np.zeros(len(rows), bool))
-        new, conflicts = self._stage(connection, rows.where(np.isin(rows.edge, list(self._careful))), group)
+                until = self._clock() + STAGING_S
+                self._careful.update((int(edge_id), until) for edge_id in _culprits(error, straight))
+                raise StoredBefore from error
+        for edge_id, count in enumerate(np.bincount(straight.edge).tolist()):
+            if count:
+                group.counts[edge_id].stored += count
+        if straight is rows:
+            return rows, rows.where(careful)
+        new, conflicts = self._stage(connection, rows.where(careful), group)
         stored = Rows(*(np.concatenate([getattr(straight, f), getattr(new, f)]) for f in Rows.__slots__))
         return stored, conflicts
 
@@ -394,14 +407,6 @@ def _envelopes(group: Group) -> list[_Opened]:
         if decoded is not None and isinstance(decoded.message, Envelope):
             opened.append((n, decoded, decoded.message))
     return opened
-
-
-def _column(lists: list[Any], dtype: Any) -> npt.NDArray[Any]:
-    """One array of many lists; None becomes NaN."""
-    flat: list[Any] = []
-    for part in lists:
-        flat.extend(part)
-    return np.array(flat, dtype)
 
 
 def _nullable(values: Floats) -> list[float | None]:
