@@ -227,6 +227,51 @@ def import_file(
 
 
 @app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write; must not exist.")],
+    dsn: DsnOption = None,
+    secrets_dir: SecretsOption = None,
+) -> None:
+    """Write the whole database to one file, of one moment, while everything runs. Signs in as hefa_owner."""
+    from hefa_platform.store import backup as store
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
+    owner = _need(lambda: settings.dsn_of("owner"))
+    try:
+        done = store.backup(owner, file, _progress)
+    except (store.BackupError, Unavailable) as error:
+        _fail(str(error))
+    typer.echo(f"{file}: {done.readings} readings, {file.stat().st_size} bytes, {done.engine}, {done.made}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="Written by `hefa-platform backup`, on any engine.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a database that holds readings.")] = False,
+    dsn: DsnOption = None,
+    secrets_dir: SecretsOption = None,
+) -> None:
+    """Make the database what a backup says, or leave it as it is. As its administrator.
+
+    Gateways then send again what they still hold, so that what was acknowledged after the backup comes back.
+    """
+    from hefa_platform.store import backup as store
+    from hefa_platform.store.migrations import MigrationError
+
+    settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
+    known = secrets.passwords(settings.secrets_dir) if settings.secrets_dir else {}
+    key = secrets.admin_key(settings.secrets_dir) if settings.secrets_dir else None
+    admin = _need(lambda: settings.dsn_of("admin"))
+    try:
+        done = store.restore(admin, file, known, key, force=force, progress=_progress)
+    except (store.BackupError, MigrationError, Unavailable) as error:
+        _fail(str(error))
+    typer.echo(
+        f"restored {done.readings} readings as of {done.made}, all figures equal; gateways send again what they hold"
+    )
+
+
+@app.command()
 def serve(
     dsn: DsnOption = None,
     secrets_dir: SecretsOption = None,
@@ -274,6 +319,10 @@ def check(
         except (Unavailable, Unhealthy) as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None
+
+
+def _progress(what: str) -> None:
+    logger.info("%s", what)
 
 
 def _worker_name(task: str) -> str:

@@ -130,7 +130,7 @@ class Intake:
     def alive(self, ready: bool, detail: str = "") -> bool:
         """Leave a sign of life, and read the database's incarnation again; returns whether any gateway is online."""
         with self._transaction() as connection:
-            self.incarnation = self._registry.refresh(connection)
+            self._recognise(connection)
             self._guard.inherit(connection)
             connection.execute(
                 """
@@ -190,6 +190,13 @@ class Intake:
             self._writer.forget()
             raise
 
+    def _recognise(self, connection: Connection) -> None:
+        """Learn which database this is; of a restored one nothing is known, not even what `latest` has reached."""
+        incarnation = self._registry.refresh(connection)
+        if incarnation != self.incarnation:
+            self._writer.begin_anew()
+            self.incarnation = incarnation
+
     def _attempt(
         self,
         arrivals: Sequence[Arrival],
@@ -206,7 +213,7 @@ class Intake:
     def _transact(self, arrivals: Sequence[Arrival], without: Without, *, trial: bool) -> list[Outcome]:
         try:
             with self._transaction() as connection:
-                self.incarnation = self._registry.refresh(connection)
+                self._recognise(connection)
                 group = Group(arrivals, self._registry.edges(connection, {a.edge for a in arrivals if a.addressed}))
                 self._ledger(connection, group)
                 written = self._writer.write(connection, group, without)

@@ -7,7 +7,8 @@ Nothing is ever migrated down: the way back is a backup.
 
 import hashlib
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # owner only migrates; the others are what the processes and Grafana sign in as. docs/operations.md says who may what.
 ROLES = ("hefa_owner", "hefa_ingest", "hefa_jobs", "hefa_api", "hefa_read")
+OLDEST_POSTGRES = 15
+OLDEST_TIMESCALEDB = (2, 18, 1)  # the first with the columnstore's SQL
 _LOCK = 0x68656661  # "hefa"
 
 
@@ -57,12 +60,10 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None, admin_ke
     """
     try:
         with psycopg.connect(admin_dsn, autocommit=True, application_name="hefa-migrate") as connection:
-            connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-            _roles(connection, passwords or {})
-            _extension(connection)
-            done = _apply(connection)
+            prepare(connection, passwords or {})
+            done = apply(connection)
             if admin_key is not None:
-                _admit(connection, admin_key)
+                admit(connection, admin_key)
             return done
     except psycopg.Error as error:
         seen = translate(error)
@@ -84,7 +85,41 @@ def require_current(connection: Connection) -> None:
         raise SchemaMissing(f"migrations {', '.join(missing)} are missing: run `hefa-platform migrate`")
 
 
-def _admit(connection: Connection, text: str) -> None:
+def prepare(connection: Connection, passwords: Mapping[str, str]) -> None:
+    """Become the only one who migrates, until the connection ends; make what is outside of the schema.
+
+    `connection` is an administrator's, in autocommit mode. Raises `MigrationError` for a server that will not do.
+    """
+    connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+    require_server(connection)
+    _roles(connection, passwords)
+    _extension(connection)
+    grant(connection)
+
+
+def require_server(connection: Connection) -> None:
+    """Raise `MigrationError` when the server is too old for this program."""
+    if connection.info.server_version < OLDEST_POSTGRES * 10_000:
+        raise MigrationError(
+            f"the server is {detect(connection).version}, hefa needs PostgreSQL {OLDEST_POSTGRES} or newer: upgrade it "
+            "(pg_upgrade, or `hefa-platform backup` there and `restore` into a newer one)"
+        )
+    row = connection.execute(
+        """
+        SELECT coalesce(installed_version, default_version) FROM pg_available_extensions
+         WHERE name = 'timescaledb' AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'
+        """
+    ).fetchone()
+    if row is not None and tuple(int(part) for part in re.findall(r"\d+", row[0])[:3]) < OLDEST_TIMESCALEDB:
+        oldest = ".".join(map(str, OLDEST_TIMESCALEDB))
+        raise MigrationError(
+            f"the database has TimescaleDB {row[0]}, hefa needs {oldest} or newer: install it on the server, then run "
+            "ALTER EXTENSION timescaledb UPDATE in a new session"
+        )
+
+
+def admit(connection: Connection, text: str) -> None:
+    """Store the hash of the administrator's key. Raises `MigrationError` for what is no key."""
     parts = keys.parse(text)
     if parts is None:
         raise MigrationError("the administrator's key is not hefa_<id>_<secret>: remove it and have another one made")
@@ -114,9 +149,13 @@ def _roles(connection: Connection, passwords: Mapping[str, str]) -> None:
     connection.execute("ALTER ROLE hefa_ingest SET synchronous_commit = on")
     if connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (False,):
         connection.execute("GRANT hefa_owner TO CURRENT_USER")
-    # With the right to pass it on, and as one of hefa_jobs: the owner gives a continuous aggregate to those who refresh it.
-    connection.execute("GRANT ALL ON SCHEMA public TO hefa_owner WITH GRANT OPTION")
     connection.execute("GRANT hefa_jobs TO hefa_owner")
+
+
+def grant(connection: Connection) -> None:
+    """Let our roles do in this database what they do before there is a table."""
+    # With the right to pass it on: hefa_jobs makes the continuous aggregate that it refreshes.
+    connection.execute("GRANT ALL ON SCHEMA public TO hefa_owner WITH GRANT OPTION")
     connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     row = connection.execute("SELECT current_database()").fetchone()
     assert row is not None
@@ -127,10 +166,14 @@ def _roles(connection: Connection, passwords: Mapping[str, str]) -> None:
 
 
 def _extension(connection: Connection) -> None:
-    """Create TimescaleDB where the server has it and has loaded it; elsewhere plain PostgreSQL does."""
+    """Create TimescaleDB where the server has it and has loaded it; elsewhere plain PostgreSQL does.
+
+    A database that was begun without it stays without it: its tables are partitioned by us.
+    """
     usable = connection.execute("""
         SELECT FROM pg_available_extensions
          WHERE name = 'timescaledb' AND current_setting('shared_preload_libraries') LIKE '%timescaledb%'
+           AND (installed_version IS NOT NULL OR to_regclass('reading') IS NULL)
     """).fetchone()
     if usable is not None:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
@@ -143,7 +186,11 @@ def _extension(connection: Connection) -> None:
     logger.info("engine version=%r", detect(connection).version)
 
 
-def _apply(connection: Connection) -> list[str]:
+def apply(connection: Connection, wanted: Collection[str] | None = None) -> list[str]:
+    """Apply what is missing of the `wanted` migrations (None: all), in order; return their names.
+
+    `connection` is an administrator's and goes on as hefa_owner. Raises `MigrationError`.
+    """
     connection.execute("SET ROLE hefa_owner")
     connection.execute("""
         CREATE TABLE IF NOT EXISTS schema_migration (
@@ -153,6 +200,8 @@ def _apply(connection: Connection) -> list[str]:
     applied: dict[str, str] = dict(connection.execute("SELECT name, checksum FROM schema_migration").fetchall())
     done = []
     for migration in available():
+        if wanted is not None and migration.name not in wanted:
+            continue
         known = applied.get(migration.name)
         if known is not None and known != migration.checksum:
             raise MigrationError(

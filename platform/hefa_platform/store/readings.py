@@ -103,6 +103,12 @@ class ReadingWriter:
         """Forget what a transaction that was rolled back had made."""
         self._partitions.clear()
 
+    def begin_anew(self) -> None:
+        """Forget everything: the database is another one than before."""
+        self._partitions.clear()
+        self._newest.clear()
+        self._ask_kept = 0.0
+
     def write(self, connection: Connection, group: Group, without: Without) -> Written:
         """Store the readings of the group's fresh envelopes; `without` names those to quarantine untried.
 

@@ -41,12 +41,12 @@ class Registry:
         self._tags.clear()
 
     def refresh(self, connection: Connection) -> str:
-        """Drop what an older plant model said; return the database's incarnation."""
+        """Drop what an older plant model or another database said; return the database's incarnation."""
         row = connection.execute("SELECT incarnation, loaded_at FROM instance").fetchone()
         assert row is not None
-        if row[1] != self._loaded:
+        if row != self._loaded:
             self.forget()
-            self._loaded = row[1]
+            self._loaded = row
         return str(row[0])
 
     def edges(self, connection: Connection, names: Iterable[str]) -> Mapping[str, int]:
