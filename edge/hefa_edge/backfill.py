@@ -20,7 +20,7 @@ from hefa_contract.event import AnyEvent
 from hefa_contract.plant import Plant
 from hefa_edge.checkpoint import Checkpoint
 from hefa_edge.config import Settings
-from hefa_edge.gateway import close_gateways, open_gateways
+from hefa_edge.gateway import close_gateways, open_gateways, recorded_until
 from hefa_edge.injections import Injections
 from hefa_edge.outbox import OutboxFull
 from hefa_edge.simulation import OWN_TEMPLATE, Tick
@@ -73,6 +73,8 @@ class Backfill:
         if saved is not None:
             self._simulation.restore(saved, reported=True)
             self._simulation.skip(start - TICK, tell=True)
+        # A site that was killed may have recorded more than its checkpoint knows: those times are taken.
+        self._simulation.skip(recorded_until(edges, settings), tell=True)
         self._truth = TruthLedger(settings.truth_path)
         self._first = self._simulation.ts
         self._readings = 0

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from hefa_contract.event import Fault as Label
-from hefa_contract.plant import Plant
+from hefa_contract.plant import Plant, Tag
 from hefa_edge.catalogue import Catalogue, Fault, FaultError, duration
 from hefa_edge.plant.disturbances import CALM, Disturbances
 from hefa_edge.plant.nature import Floats, swing, waves
@@ -25,6 +25,8 @@ FOLDER = "scenarios/"
 _EVER = 1 << 62
 # Where a mapping of `Disturbances` is neutral, for those that are not at 0; and what multiplies instead of adding up.
 _NEUTRAL = {"flow_scale": 1.0, "probe_lag": 8.0}
+_DAY_US = 86_400e6
+_FROZEN_S = 1e12  # lag of an electrode that has stopped to move
 _FACTORS = ("prnd_factor", "acid_strength", "gas_heat")
 
 
@@ -139,7 +141,16 @@ class Troubles:
     def disturbances(self, ts: int) -> Disturbances:
         """What acts on the plant in the minute that begins at `ts`: its `Schedule`."""
         strikes = [strike for strike in self.active(ts) if strike.kind.acts in ("plant", "sensor")]
-        return combined(strikes) if strikes else CALM
+        return combined(strikes, self.plant, ts) if strikes else CALM
+
+    def missed(self, after: int, until: int) -> list[Strike]:
+        """Say which registers were changed in (after, until] with nobody looking: the last change of each."""
+        found: dict[str, Strike] = {}
+        for one in sorted(self.episodes(after, until), key=lambda episode: episode.start):
+            kind = self.catalogue.faults[one.fault]
+            if kind.acts == "register" and after < one.start <= until:
+                found[one.target] = Strike(kind, one.fault, one.target, one.severity, one.start)
+        return list(found.values())
 
     def labels(self, after: int, until: int) -> list[Label]:
         """Tell what begins or ends in (after, until], by time."""
@@ -161,17 +172,18 @@ class Troubles:
         return min(max(float(swing(*self._waves[name], ts)[0]), -1.0), 1.0)
 
 
-def combined(strikes: Sequence[Strike]) -> Disturbances:
-    """Put faults together: factors multiply, amounts add up, what trips is tripped."""
+def combined(strikes: Sequence[Strike], plant: Plant, ts: int) -> Disturbances:
+    """Put the faults of a moment together: factors multiply, amounts add up, what trips is tripped."""
     changed: dict[str, Any] = {}
-    for kind, _, target, severity, _ in strikes:
+    for kind, _, target, severity, since in strikes:
         name, on = target.rsplit(".", 1)[-1], kind.on
         if kind.acts == "sensor":
-            reached = _control(kind, target, severity)
+            reached = _control(kind, plant.tags[target], severity, ts - since)
             if reached is None:
                 continue
             on, name, value = reached
-            changed[on] = {**changed.get(on, {}), name: value}
+            there = changed.get(on, {})
+            changed[on] = {**there, name: value + (there.get(name, 0.0) if on == "probe_bias" else 0.0)}
         elif on in _FACTORS:
             changed[on] = changed.get(on, 1.0) * (1 + severity * (kind.full - 1))
         elif on == "automatic":
@@ -187,13 +199,21 @@ def combined(strikes: Sequence[Strike]) -> Disturbances:
     return Disturbances(**changed)
 
 
-def _control(kind: Fault, target: str, severity: float) -> tuple[str, str, float] | None:
-    """What a sensor's fault does to a controller that relies on it: those of the reactors' pH do."""
-    unit, suffix = target.split(".")[-2:]
-    if suffix != "ph" or not unit.startswith("R-"):
+def _control(kind: Fault, tag: Tag, severity: float, age: int) -> tuple[str, str, float] | None:
+    """What a sensor's fault does to a controller that relies on it: those of the reactors' pH do.
+
+    Noise, spikes and missing values do nothing: a controller filters, and holds what it saw last.
+    """
+    if tag.suffix != "ph" or tag.template != "REACTOR":
         return None
     if kind.on == "fouling":
-        return "probe_lag", unit, 8.0 + severity * (kind.full - 8.0)
+        return "probe_lag", tag.unit, 8.0 + severity * (kind.full - 8.0)
+    if kind.on == "stuck":
+        return "probe_lag", tag.unit, _FROZEN_S
+    if kind.on == "bias":
+        return "probe_bias", tag.unit, severity * kind.full * tag.noise_sd
+    if kind.on == "drift":
+        return "probe_bias", tag.unit, severity * kind.full * tag.noise_sd * age / _DAY_US
     return None
 
 

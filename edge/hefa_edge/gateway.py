@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +50,8 @@ class Gateway:
         self._mine = np.array([tag.edge == edge for tag in tags], dtype=bool)
         self._lane: Lane = lane
         self._clock = clock
-        suffix = "" if lane == "live" else f"-{lane}"
         self.outbox = Outbox(
-            settings.state_dir / f"outbox-{edge}{suffix}.sqlite",
+            _outbox_path(settings, edge, lane),
             max_bytes=settings.outbox_max_bytes,
             # History can wait for room; the present cannot.
             policy=settings.outbox_policy if lane == "live" else "block",
@@ -178,6 +178,22 @@ def open_gateways(
         close_gateways(gateways.values())
         raise
     return gateways
+
+
+def recorded_until(edges: Sequence[str], settings: Settings) -> int:
+    """Say until when the live site of these edges has recorded, µs; 0: never. Raises sqlite3.Error."""
+    last = 0
+    for path in (_outbox_path(settings, edge, "live") for edge in edges):
+        if path.exists():
+            outbox = Outbox(path)
+            mark = outbox.mark()
+            outbox.close()
+            last = max(last, 0 if mark is None else mark[1])
+    return last
+
+
+def _outbox_path(settings: Settings, edge: str, lane: Lane) -> Path:
+    return settings.state_dir / f"outbox-{edge}{'' if lane == 'live' else f'-{lane}'}.sqlite"
 
 
 def close_gateways(gateways: Iterable[Gateway]) -> None:

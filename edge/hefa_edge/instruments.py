@@ -43,6 +43,11 @@ class Instruments:
         if strikes or self._offset:
             seen = truth.copy()
             for strike in strikes:
+                if strike.kind.on == "probe_bias":  # the electrode shows what its controller sees
+                    column = self._at.get(f"{strike.target}.ph")
+                    if column is not None:
+                        seen[column] += strike.severity * strike.kind.full
+                    continue
                 column = self._at.get(strike.target)
                 if column is None:
                     continue
@@ -55,6 +60,11 @@ class Instruments:
                     seen[self._at[name]] -= offset
         self._ts = ts
         return seen, swaps
+
+    @property
+    def looked(self) -> int:
+        """When they were looked at last, µs; 0: never."""
+        return self._ts
 
     def spoil(self, value: Floats, quality: NDArray[np.uint8], ts: int, strikes: Sequence[Strike]) -> None:
         """Change in place what the instruments show at `ts`: values that stand still, values that are not there."""

@@ -98,6 +98,11 @@ class Simulation:
         self._state, self.ts = step.state, ts
         self._amounts = [float(step.truth[i]) for i, _ in self._metered]
         strikes = [] if self._troubles is None else self._troubles.active(ts)
+        if self._troubles is not None and self._instruments.looked:
+            # Meters that were changed while nobody looked have been changed.
+            there = {(strike.fault, strike.target) for strike in strikes}
+            missed = self._troubles.missed(self._instruments.looked, ts)
+            strikes += [strike for strike in missed if (strike.fault, strike.target) not in there]
         seen, swaps = self._instruments.see(step.truth[self._columns], ts, strikes)
         value, quality = self._sensors.measure(seen, ts)
         self._instruments.spoil(value, quality, ts, strikes)

@@ -1,5 +1,7 @@
 """The site live: plant and gateways in one process, on a fixed grid of one second.
 
+With a `Haste` it begins in the past and runs faster than the clock, on a coarser grid, until it meets the present.
+
 After a restart the plant has run on: it is stepped from the checkpoint to now, the readings in between
 are missing, the registers have advanced. Nothing is ever recorded with a time that has not come.
 """
@@ -10,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +36,19 @@ logger = logging.getLogger(__name__)
 TICK = 1_000_000  # µs between two looks at the plant: the shortest period of a tag
 CHECKPOINT = 60_000_000  # µs of simulated time between two checkpoints
 LAG = 10_000_000  # µs behind the clock at which ticks are given up instead of caught up, or ahead at which we say so
+
+
+class Haste(NamedTuple):
+    """Simulated time that runs `speed` times as fast as the clock, from `ago_s` seconds before now."""
+
+    ago_s: float
+    speed: float
+
+    @property
+    def stride(self) -> int:
+        """The grid, µs: about a tick a second of the clock, and every tick a part of a minute."""
+        seconds = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60]
+        return max(one for one in seconds if one <= max(self.speed, 1)) * TICK
 
 
 class GatewayFailed(Exception):
@@ -106,9 +121,18 @@ class Site:
     """The running site. `run` it; `stop` may be set from anywhere."""
 
     def __init__(
-        self, plant: Plant, settings: Settings, checkpoint: Checkpoint, clock: Callable[[], float] = time.time
+        self,
+        plant: Plant,
+        settings: Settings,
+        checkpoint: Checkpoint,
+        clock: Callable[[], float] = time.time,
+        haste: Haste | None = None,
     ) -> None:
-        """Open the outboxes and bring the plant to now. Raises ConfigError, FaultError, sqlite3.Error."""
+        """Open the outboxes and bring the plant to now, or with `haste` to where it begins.
+
+        That is where the site was left, where that is later. Raises ConfigError, FaultError, sqlite3.Error.
+        """
+        self._haste = haste
         self._clock, self._checkpoint, self._plant = clock, checkpoint, plant
         self._injections = Injections(settings.state_dir)
         self._troubles = troubles_of(plant, settings)
@@ -120,6 +144,8 @@ class Site:
         self._who = reporter_of(plant, edges)
         self.stop = threading.Event()
         now = self._now()
+        if haste is not None:
+            now = (now - round(haste.ago_s * 1e6)) // CHECKPOINT * CHECKPOINT
         self._simulation = simulate(plant, settings, self._tags, now, self._troubles)
         saved = checkpoint.read()
         if saved is not None:
@@ -128,7 +154,9 @@ class Site:
         # Never again a time that was recorded, by a process killed after its last checkpoint or by a clock set back.
         recorded = [gateway.outbox.mark() for gateway in self._gateways.values()]
         self._simulation.skip(max([0, *(mark[1] for mark in recorded if mark is not None)]))
-        self._simulation.skip(self._now(), tell=True)  # later than `now`: building a plant takes a moment
+        # Later than `now`: building a plant takes a moment.
+        self._simulation.skip(self._now() if haste is None else now, tell=True)
+        self._began = self._simulation.ts
         self._truth = TruthLedger(settings.truth_path)
         self._waiting = False
         self._saved = self._simulation.ts // CHECKPOINT
@@ -142,6 +170,8 @@ class Site:
             gateway.start()
         logger.info("site runs tags=%d gateways=%s", len(self._tags), ",".join(self._gateways))
         try:
+            if self._haste is not None:
+                self._hurry(self._haste)
             while not self.stop.is_set():
                 self._check()
                 now = self._now()
@@ -164,21 +194,39 @@ class Site:
             self._truth.close()
         logger.info("site stopped")
 
+    def _hurry(self, haste: Haste) -> None:
+        """Run ahead of the clock's pace until the present is met; slower where the machine cannot, never beyond it."""
+        started = self._clock()
+        while not self.stop.is_set():
+            self._check()
+            following = (self._simulation.ts // haste.stride + 1) * haste.stride
+            if following > self._now():
+                self._haste = None
+                logger.info("the present is met after %.0f s of the past", (self._simulation.ts - self._began) / 1e6)
+                return
+            early = (following - self._began) / 1e6 / haste.speed - (self._clock() - started)
+            if early > 0:
+                self.stop.wait(min(early, 1.0))
+            else:
+                self._tick(following)
+
     def _tick(self, ts: int) -> None:
         if ts // CHECKPOINT != self._heard:
             self._hear(ts)
+        before = self._simulation.ts
         afflict(self._gateways, self._plant, self._troubles.active(ts))
         own = {edge: gateway.vitals() for edge, gateway in self._gateways.items()} if self._own else {}
         measured = {i: own[edge][suffix] for i, edge, suffix in self._own if suffix in own[edge]}
         tick = self._simulation.advance(ts, measured)
+        if self._haste is not None:  # a gateway has no past to tell of
+            told = ~np.isin(tick.tag, [i for i, _, _ in self._own])
+            tick = tick._replace(tag=tick.tag[told], value=tick.value[told], quality=tick.quality[told])
         times = np.full(len(tick.tag), ts, dtype=np.int64)
         events: dict[str, list[AnyEvent]] = {}
         for event in tick.events:
             events.setdefault(self._who(event), []).append(event)
         for edge, gateway in self._gateways.items():
-            gateway.record_or_skip(
-                tick.tag, times, tick.value, tick.quality, events.get(edge, ()), mark=(ts - TICK, ts)
-            )
+            gateway.record_or_skip(tick.tag, times, tick.value, tick.quality, events.get(edge, ()), mark=(before, ts))
         accounts = [(ts, self._simulation.account())] if ts % CHECKPOINT == 0 else []
         if accounts or tick.events:
             self._truth.record(accounts, tick.events)

@@ -18,6 +18,7 @@ from hefa_contract.event import Shift
 from hefa_edge.backfill import Backfill
 from hefa_edge.checkpoint import Checkpoint
 from hefa_edge.config import Settings
+from hefa_edge.outbox import Outbox
 
 M = 60_000_000
 HEFA_EDGE = [sys.executable, "-c", "from hefa_edge.cli import main; main()"]
@@ -134,6 +135,40 @@ def test_a_block_that_is_in_the_outboxes_is_not_made_twice(plant, edge, tmp_path
     assert sorted(times) == list(range(min(times), max(times) + M, M))
     assert len(times) == 41
     assert {len(collected([h for h in platform.heard if f"gw-a{n}" in h.topic])) > 400 for n in range(1, 7)} == {True}
+
+
+def test_history_goes_on_behind_the_last_reading_of_a_site_that_was_killed(
+    plant, edge, tmp_path: Path, platform
+) -> None:
+    """Its outboxes know more than its checkpoint: a minute that was recorded is not made again."""
+    platform.accept()
+    settings = Settings(secrets_dir=tmp_path, data_dir=tmp_path / "data", profile="core")
+    now = time.time()
+    recorded = round(now - 600) // 60 * M + 3_000_000
+    outbox = Outbox(settings.state_dir / "outbox-gw-a3.sqlite")
+    tag = next(tag for tag in plant.tags.values() if tag.edge == "gw-a3")
+    outbox.append(
+        [
+            Envelope(
+                epoch="",
+                seq=0,
+                lane="live",
+                made=recorded,
+                base=recorded,
+                tags=[tag.name],
+                tag=[0],
+                dt=[0],
+                value=[1.0],
+                quality=None,
+            )
+        ],
+        (recorded - M, recorded),
+    )
+    outbox.close()
+    with Checkpoint(settings.state_dir) as checkpoint:
+        assert Backfill(plant, settings, checkpoint, 1800, clock=lambda: now).run(lambda _: None)
+    times = {ts for _, ts in collected(platform.heard)}
+    assert min(times) == recorded // M * M + M
 
 
 def test_the_live_site_joins_and_comes_back_without_a_jump(edge, platform, until) -> None:

@@ -7,8 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from hefa_contract.event import Fault, MeterSwap
 from hefa_contract.plant import Plant, load
-from hefa_edge import catalogue
+from hefa_edge import catalogue, episodes
 from hefa_edge.catalogue import Catalogue, FaultError, duration
 from hefa_edge.config import read_seeds
 from hefa_edge.episodes import Episode, Troubles
@@ -130,6 +131,12 @@ class Frozen:
         truth = self._normal * np.where(self._runs, 1.0, 1.0 + 0.1 * np.sin(hours)) + np.where(self._runs, hours, 0.0)
         return Step(state, truth)
 
+    def dump(self, state: int) -> dict:
+        return {}
+
+    def restore(self, document: dict, ts: int) -> int:
+        return ts
+
 
 def shown(
     fault: str, steps: range, seconds: int, tags: list | None = None
@@ -188,6 +195,91 @@ def test_a_changed_meter_goes_on_from_its_new_register_and_says_so() -> None:
     assert msgspec.json.encode(swaps[0])
     assert swaps[0].final == pytest.approx(tag.normal, abs=0.02)
     assert all(type(event).__name__ != "MeterSwap" for event in shown("meter-reset", range(61), 60, [tag])[1])
+
+
+def test_a_meter_that_was_changed_while_the_site_was_down_has_been_changed() -> None:
+    """Once, by its last change, told when somebody looks again; a site that never looked before does not hear of it."""
+    name = "A6-UTIL.METER.WM-SX.tot"
+    tag = the_plant().tags[name]
+    hour = 60 * GRID
+    injected = [
+        Episode(fault=fault, target=name, severity=1.0, start=START + k * hour, end=START + (k + 1) * hour)
+        for fault, k in (("meter-reset", 2), ("meter-swap", 5))
+    ]
+    troubles = Troubles(known(), the_plant(), 1, injected=injected)
+    plant = Frozen()
+    first = Simulation(plant, [tag], 1, START, troubles)  # type: ignore[arg-type]
+    before = first.advance(START + GRID)
+    saved = msgspec.json.decode(msgspec.json.encode(first.dump()))
+    again = Simulation(plant, [tag], 1, START + 9 * hour, troubles)  # type: ignore[arg-type]
+    again.restore(saved, reported=False)
+    again.skip(START + 10 * hour, tell=True)
+    after = again.advance(START + 10 * hour + GRID)
+    swaps = [event for event in after.events if isinstance(event, MeterSwap)]
+    assert [(swap.subject, swap.initial) for swap in swaps] == [(name, 0.0)]
+    assert swaps[0].final == pytest.approx(before.value[0] + 10, abs=0.05)
+    assert after.value[0] == pytest.approx(0.0, abs=0.05)
+    assert not [e for e in again.advance(START + 11 * hour).events if isinstance(e, MeterSwap)]
+    fresh = Simulation(plant, [tag], 1, START + 10 * hour, troubles)  # type: ignore[arg-type]
+    assert not [e for e in fresh.advance(START + 10 * hour + GRID).events if isinstance(e, MeterSwap)]
+
+
+@pytest.mark.parametrize(("fault", "days"), [("sensor-bias", 0), ("ph-probe-offset", 0), ("sensor-drift", 10)])
+def test_a_controller_believes_the_electrode_that_it_has(fault: str, days: int) -> None:
+    """What is shown comes back towards the set-point while the pH itself goes the other way."""
+    tag = the_plant().tags["A1-FEED.DISS.R-103.ph"]
+    target = tag.name if known().faults[fault].acts == "sensor" else tag.equipment
+    episode = Episode(fault=fault, target=target, severity=1.0, start=START - days * 1440 * GRID)
+    Stage.troubles = Troubles(known(), the_plant(), 1, injected=[episode])
+    simulation = Simulation(model(), [tag], 1, START, Stage.troubles)
+    for k in range(1, 5):
+        tick = simulation.advance(START + k * 60 * GRID)
+    truth = model().truth(simulation._state, simulation.ts)[[one.name for one in model().tags].index(tag.name)]
+    shown = simulation._reporter._held[0]
+    assert tick.ts == simulation.ts
+    assert truth < tag.normal - 4 * tag.noise_sd
+    assert abs(shown - tag.normal) < 0.6 * (shown - truth)
+
+
+def test_a_stuck_electrode_leaves_its_controller_blind() -> None:
+    Stage.troubles = None
+    column = [one.name for one in model().tags].index("A1-FEED.DISS.R-103.ph")
+    spread = {}
+    for fault in ("", "sensor-stuck"):
+        injected = [Episode(fault=fault, target="A1-FEED.DISS.R-103.ph", severity=1.0, start=START)] if fault else []
+        Stage.troubles = Troubles(known(), the_plant(), 1, injected=injected)
+        state, rows = model().initial(START), []
+        for k in range(40):
+            step = model().step(state, START + k * 10 * GRID, 600.0)
+            state = step.state
+            rows.append(step.truth[column])
+        spread[fault] = np.std(rows)
+    assert spread["sensor-stuck"] > 1.5 * spread[""]
+
+
+@pytest.mark.parametrize("name", sorted(episodes.scenarios(TEXTS)))
+def test_every_scenario_can_be_played(name: str) -> None:
+    """From a little before its first fault of a week, a few hours: told, sound, and nothing lost."""
+    week = START - START % (7 * 24 * 60 * GRID)
+    troubles = episodes.troubles(TEXTS, the_plant(), known(), 1, name)
+    first = next((label for label in troubles.labels(week, week + 7 * 1440 * GRID) if label.action == "start"), None)
+    begin = week if first is None else first.ts // GRID * GRID - 10 * GRID
+    Stage.troubles = troubles
+    simulation = Simulation(model(), model().tags, 1, begin, troubles)
+    held = model().books(simulation._state, begin).held
+    told, spoilt = [], 0
+    for k in range(1, 25):
+        tick = simulation.advance(begin + k * 5 * GRID)
+        told += [event for event in tick.events if isinstance(event, Fault)]
+        spoilt += int((tick.quality == 0).sum())
+        assert tick.tag.size > 0
+    assert {rule.fault for rule in troubles.scenario.faults if not rule.every} <= {label.fault for label in told}
+    assert first is None or first.fault in {label.fault for label in told}
+    assert spoilt == 0 or name == "normal-month"
+    books = model().books(simulation._state, simulation.ts)
+    through = books.came_in.sum(axis=0) + held
+    lost = books.came_in.sum(axis=0) - books.went_out.sum(axis=0) - (books.held - held)
+    assert np.abs(lost[CONSERVED] / np.maximum(through[CONSERVED], 1.0)).max() < 1e-9
 
 
 def test_the_same_seed_fails_in_the_same_way() -> None:

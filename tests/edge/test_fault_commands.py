@@ -58,6 +58,9 @@ def test_inject_and_clear(tmp_path: Path) -> None:
         (("faults", "inject", "weak-acid"), "no site has run"),
         (("truth", "--from", "2026-11-21T08:00:00"), "no time with offset"),
         (("truth", "--from", "2026-11-21T08:00:00Z"), "no truth ledger"),
+        (("run", "--start", "2d"), "belong together"),
+        (("run", "--speed", "60"), "belong together"),
+        (("run", "--start", "2d", "--speed", "0.5"), "above 1 and up to 3600"),
         (("run", "--scenario", "holiday", "--mqtt-url", "mqtt://x"), "no scenario 'holiday'"),
     ],
 )

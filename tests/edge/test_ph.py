@@ -28,6 +28,12 @@ def test_trimming_has_an_inverse(value: float, metals: float) -> None:
     assert ph.trimmed_excess(ph.trimmed(excess, metals), metals) == pytest.approx(excess, abs=1e-9)
 
 
+@pytest.mark.parametrize("excess", [0.07, 0.1, 0.5, 1.5])
+def test_too_much_base_meets_the_rare_earths_first(excess: float) -> None:
+    """A liquor of 200 g/L cannot become caustic by an operator's hand: its RE fall out around pH 6 to 7."""
+    assert 5.0 < ph.trimmed(excess, 0.067) < 7.2
+
+
 @given(lower=st.floats(-0.5, 0.5), more=st.floats(1e-6, 0.5), metals=st.floats(0, 0.2))
 def test_more_base_is_never_a_lower_ph(lower: float, more: float, metals: float) -> None:
     assert ph.trimmed(lower + more, metals) >= ph.trimmed(lower, metals) - 1e-9

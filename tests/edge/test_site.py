@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from hefa_contract.envelope import Envelope, Gap
 from hefa_edge.checkpoint import Checkpoint
 from hefa_edge.config import ConfigError, Settings
-from hefa_edge.site import GatewayFailed, Site, edges_of, reporter_of, tags_of
+from hefa_edge.episodes import Episode
+from hefa_edge.injections import Injections
+from hefa_edge.site import GatewayFailed, Haste, Site, edges_of, reporter_of, tags_of
 
 
 @pytest.fixture
@@ -22,10 +25,10 @@ def options(broker, tmp_path: Path) -> dict:
 
 
 @contextmanager
-def running(plant, options: dict, clock: Callable[[], float] = time.time) -> Iterator[Site]:
+def running(plant, options: dict, clock: Callable[[], float] = time.time, haste: Haste | None = None) -> Iterator[Site]:
     settings = Settings(**options)
     checkpoint = Checkpoint(settings.state_dir)
-    site = Site(plant, settings, checkpoint, clock)
+    site = Site(plant, settings, checkpoint, clock, haste)
     thread = threading.Thread(target=site.run)
     thread.start()
     try:
@@ -115,6 +118,60 @@ def test_started_with_a_clock_behind_it_repeats_no_time(plant, options, platform
         (options["data_dir"] / "edge" / "plant.json").unlink()
     keys = [(tag, ts) for tag, ts, _, _ in readings(platform.heard)]
     assert len(keys) == len(set(keys))
+
+
+def test_the_past_in_haste_with_a_gateway_cut_off_and_one_whose_clock_is_fast(plant, options, platform, until) -> None:
+    """An hour in seconds, up to now and no further; what a gateway kept comes later, twice if need be, and is all there."""
+    minute = 60_000_000
+    begin = round(time.time() - 3600) // 60 * minute
+    cut, fast = (begin + 10 * minute, begin + 25 * minute), (begin + 30 * minute, begin + 40 * minute)
+    injections = Injections(Settings(**options).state_dir)
+    (options["data_dir"] / "edge").mkdir(parents=True)
+    for fault, unit, (start, end) in (("comms-loss", "GW-4", cut), ("clock-offset", "GW-5", fast)):
+        injections.add(Episode(fault=fault, target=f"A6-UTIL.EDGE.{unit}", severity=1.0, start=start, end=end))
+    unheard: set[bytes] = set()
+    acknowledge = platform.answer
+
+    def deaf_at_first(heard):
+        """Every third message must be sent again before it is acknowledged."""
+        if heard.message.seq % 3 == 0 and heard.correlation not in unheard:
+            unheard.add(heard.correlation)
+            return None
+        return acknowledge(heard)
+
+    platform.answer = deaf_at_first
+    platform.accept()
+    with running(plant, {**options, "resend_s": 1.0}, haste=Haste(3600.0, 3600.0)) as site:
+        until(lambda: site._haste is None, 60)
+        until(lambda: sum(ts > time.time() * 1e6 - 3e6 for _, ts, _, _ in readings(platform.heard)) > 100, 20)
+        until(lambda: all(not gateway.outbox.depth.messages for gateway in site._gateways.values()), 20)
+        arrived = time.time()
+    rows = readings(platform.heard)
+    by_edge = {edge: [row for row in rows if plant.tags[row[0]].edge == edge] for edge in ("gw-a4", "gw-a5", "gw-a6")}
+    assert max(ts for _, ts, _, _ in by_edge["gw-a4"]) <= arrived * 1e6  # never beyond now
+    # Nothing is missing or twice, the quarter of an hour included: each minute has its readings.
+    assert len({row[:2] for row in by_edge["gw-a4"]}) == len(by_edge["gw-a4"])
+    minutes = {ts // minute for _, ts, _, _ in by_edge["gw-a4"]}
+    assert minutes >= set(range(begin // minute + 1, begin // minute + 59))
+    late = [
+        i for i, one in enumerate(platform.heard) if "gw-a4/data" in one.topic and cut[0] <= one.message.base < cut[1]
+    ]
+    others = [i for i, one in enumerate(platform.heard) if "gw-a6/data" in one.topic and one.message.base < cut[1]]
+    assert late[0] > sum(others) / len(others)  # kept back while others spoke
+    for edge in by_edge:  # all numbers of the sequence arrived, those that were sent twice as the same bytes
+        mine = {one.correlation: one.payload for one in platform.heard if f"/{edge}/" in one.topic}
+        assert sorted(
+            one.message.seq for one in {o.correlation: o for o in platform.heard if f"/{edge}/" in o.topic}.values()
+        ) == list(range(1, len(mine) + 1))
+        assert all(one.payload == mine[one.correlation] for one in platform.heard if f"/{edge}/" in one.topic)
+    assert unheard & {one.correlation for one in platform.heard}
+    # The fast clock: ten minutes of readings half a minute off the grid; the other gateways stand on it.
+    off = {ts for _, ts, _, _ in by_edge["gw-a5"] if ts % minute == 30_000_000 and ts < arrived * 1e6 - 5 * minute}
+    assert off == {ts + 90_000_000 for ts in range(fast[0], fast[1], minute)}
+    assert not any(ts % minute for _, ts, _, _ in by_edge["gw-a6"] if ts < arrived * 1e6 - 5 * minute)
+    assert not any(".GW-" in tag for tag, ts, _, _ in rows if ts < arrived * 1e6 - 5 * minute)  # no past of their own
+    register = sorted((ts, value) for tag, ts, value, _ in by_edge["gw-a6"] if tag == "A6-UTIL.ELEC.PM-MAIN.e")
+    assert all(b >= a and b - a < 1900 * 1.3 * (t - s) / 3.6e9 + 1 for (s, a), (t, b) in pairwise(register))
 
 
 def test_a_full_outbox_that_blocks_tells_what_it_missed(plant, options, platform, until, caplog) -> None:

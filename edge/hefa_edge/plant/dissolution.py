@@ -71,6 +71,7 @@ class Dissolution:
         self._belt_wander = [nature.add(f"WT-16{k} rate", 0.3) for k in (1, 2)]
         self._composition = [nature.add("PrNd in carbonate", 24.0), nature.add("Ce in carbonate", 24.0)]
         self._strength = nature.add("strength of 31 % acid", 8.0)
+        self._base_strength = nature.add("strength of 10 % base", 3.0)
         self._reactors = [layout.vessel(name) for name in ("R-101", "R-102")]
         self._trim = layout.vessel("R-103")
         self._tanks = [layout.vessel(name) for name in ("TK-121", "TK-122", "TK-123")]
@@ -146,7 +147,9 @@ class Dissolution:
             / hours
         )
         base_flow = self._base.run(minute, base_wanted * self._base_control.correct(minute, trim_error))
-        base = process.take_in(self._in["NaOH"], NAOH_10 * (base_flow * hours))
+        base = NAOH_10 * (base_flow * hours)
+        base[NA] *= 1 + 0.01 * wander[self._base_strength]
+        process.take_in(self._in["NaOH"], base)
         made = process.take_in(self._in["formed water"], vector(water=float(base[NA]) * H2O))
         trimmed = process.through(self._trim, liquor + base + made, _REACTOR, hours)
         trim_ph = self._trim_ph(trimmed)

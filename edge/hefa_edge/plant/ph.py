@@ -7,6 +7,8 @@ import math
 KW = 1e-14
 # Foreign metals (Fe, Al) fall out as hydroxides around this pH, within this width.
 _HYDROLYSIS_PH, _HYDROLYSIS_WIDTH = 3.95, 0.12
+# Too much base meets the RE themselves, 1.2 kmol/m3 with three charges: they begin to fall out before pH 7.
+_RE_PH, _RE_WIDTH, _RE_EQUIVALENTS = 6.9, 0.15, 3.6
 
 
 def strong(excess: float) -> float:
@@ -18,7 +20,7 @@ def strong(excess: float) -> float:
 
 def hydrolysed(ph: float) -> float:
     """Share of the hydrolysable metals that has fallen out at a pH, 0..1."""
-    return 1 / (1 + math.exp(-min(max((ph - _HYDROLYSIS_PH) / _HYDROLYSIS_WIDTH, -50.0), 50.0)))
+    return _share((ph - _HYDROLYSIS_PH) / _HYDROLYSIS_WIDTH)
 
 
 def trimmed(excess: float, metals: float) -> float:
@@ -29,8 +31,7 @@ def trimmed(excess: float, metals: float) -> float:
     for _ in range(44):
         ph = (low + high) / 2
         # Hydroxide that fell out takes base away: what is left over must be hydrogen or hydroxide ions.
-        balance = excess - metals * hydrolysed(ph) + 10.0**-ph - KW * 10.0**ph
-        if balance > 0:
+        if excess > trimmed_excess(ph, metals):
             low = ph
         else:
             high = ph
@@ -39,7 +40,12 @@ def trimmed(excess: float, metals: float) -> float:
 
 def trimmed_excess(ph: float, metals: float) -> float:
     """The inverse of `trimmed`."""
-    return float(metals * hydrolysed(ph) - 10.0**-ph + KW * 10.0**ph)
+    fallen = metals * hydrolysed(ph) + _RE_EQUIVALENTS * _share((ph - _RE_PH) / _RE_WIDTH)
+    return float(fallen - 10.0**-ph + KW * 10.0**ph)
+
+
+def _share(distance: float) -> float:
+    return 1 / (1 + math.exp(-min(max(distance, -50.0), 50.0)))
 
 
 def precipitating(ratio: float) -> float:
