@@ -46,6 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         more = [item for item in items if item.get_closest_marker("hours")]
         config.hook.pytest_deselected(items=more)
         items[:] = [item for item in items if item not in more]
+    for item in items if config.getoption("--long") else ():
+        item.add_marker(pytest.mark.timeout(0))  # hours are meant
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

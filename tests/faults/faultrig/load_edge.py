@@ -60,6 +60,7 @@ def main(config: dict[str, Any]) -> None:
     stop, quiet = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGUSR1, lambda *_: quiet.set())
+    (folder / "listening").touch()  # a signal before this would have ended us
 
     def clock() -> float:
         try:

@@ -160,7 +160,8 @@ class Scene:
         """A process of gateways; the same name again goes on with the same outboxes, in `data` where given. At once."""
         folder = self.edge_folder(name)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "quiet").unlink(missing_ok=True)
+        for sign in ("listening", "quiet"):
+            (folder / sign).unlink(missing_ok=True)
         secrets = self.folder / f"secrets-{name}"
         if not secrets.exists():
             secrets.mkdir()
@@ -377,7 +378,9 @@ class Scene:
         """End the recording, and wait until everything is acknowledged; seconds since the call."""
         running = [name for name, child in self.edges.items() if child.running]
         for name in running:
-            if not (self.edge_folder(name) / "quiet").exists():
+            folder = self.edge_folder(name)
+            self.until(lambda folder=folder: (folder / "listening").exists(), "the gateways have begun")
+            if not (folder / "quiet").exists():
                 os.kill(self.edges[name].pid, signal.SIGUSR1)
         began = time.monotonic()
         quiet = [self.edge_folder(name) / "quiet" for name in running]
