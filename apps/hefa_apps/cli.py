@@ -39,7 +39,11 @@ def serve(
         logger.warning("no session key: everybody signs in again after a restart (set HEFA_SESSION_KEY)")
     platform = Platform(settings.api_url)
     app = create_app(
-        platform, Sessions(key, hours=settings.session_hours), simulated=settings.simulated, version=_version()
+        platform,
+        Sessions(key, hours=settings.session_hours),
+        simulated=settings.simulated,
+        version=_version(),
+        layout=settings.flowsheet,
     )
     config = uvicorn.Config(
         app,

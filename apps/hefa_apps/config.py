@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     session_hours: float = Field(
         24 * 7, description="How long a sign-in lasts. Short on shared desks, long on a wall.", gt=0, le=24 * 366
     )
+    flowsheet: Path | None = Field(
+        None, description="Layout of the flowsheet, a TOML file; the reference plant's when not set."
+    )
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
         description="Proxies whose X-Forwarded-* headers are believed: they decide whether cookies are Secure.",

@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
@@ -22,8 +23,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hefa_apps import energy, explain, live, material
+from hefa_apps import data, energy, explain, live, material
 from hefa_apps.client import Denied, Missing, Platform, Refused, Unavailable
+from hefa_apps.live.wall import read_layout
 from hefa_apps.metrics import Desk, load, use
 from hefa_apps.page import STATIC, App, Pages, pages
 from hefa_apps.period import PeriodError
@@ -32,7 +34,7 @@ from hefa_apps.words import Words
 
 logger = logging.getLogger(__name__)
 
-APPS = (live.APP, energy.APP, material.APP, explain.APP)
+APPS = (live.APP, energy.APP, material.APP, data.APP, explain.APP)
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -61,8 +63,15 @@ _HEADERS = {
 }
 
 
-def create_app(platform: Platform, sessions: Sessions, *, simulated: bool = True, version: str = "0") -> FastAPI:
-    """Return the portal in front of one platform. The caller closes `platform`."""
+def create_app(
+    platform: Platform,
+    sessions: Sessions,
+    *,
+    simulated: bool = True,
+    version: str = "0",
+    layout: Path | None = None,
+) -> FastAPI:
+    """Return the portal in front of one platform. The caller closes `platform`. `layout` is that of the flowsheet."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -80,6 +89,7 @@ def create_app(platform: Platform, sessions: Sessions, *, simulated: bool = True
     )
     app.state.platform = platform
     app.state.sessions = sessions
+    app.state.layout = read_layout(layout)
     app.state.desk = desk_of(APPS)
     app.state.pages = Pages(tuple(a.name for a in APPS if a.listed), simulated=simulated, words=Words())
     app.mount("/static", _Static(directory=STATIC), name="static")

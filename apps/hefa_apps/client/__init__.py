@@ -9,21 +9,25 @@ base class here.
 """
 
 from hefa_apps.client.access import ROLES, AccessCalls, Me
+from hefa_apps.client.alarms import Alarm, AlarmCalls
 from hefa_apps.client.connection import Asking, Check, Connection, Ready, Stream
 from hefa_apps.client.failures import Denied, Missing, Refused, Unavailable
 from hefa_apps.client.intake import Edge, Freshness, IntakeCalls, Pipeline
 from hefa_apps.client.plant import Catalogue, Limits, Meter, Node, PlantCalls, Root, Tag
+from hefa_apps.client.quarantine import Decided, QuarantineCalls, Refusal, Refusals
 from hefa_apps.client.readings import Latest, ReadingCalls, Series, SeriesAnswer
 from hefa_apps.client.settings import Setting, SettingCalls
 from hefa_apps.client.use import Consumption, Use, UseCalls
 
 __all__ = [
     "ROLES",
+    "Alarm",
     "Asking",
     "Caller",
     "Catalogue",
     "Check",
     "Consumption",
+    "Decided",
     "Denied",
     "Edge",
     "Freshness",
@@ -36,6 +40,8 @@ __all__ = [
     "Pipeline",
     "Platform",
     "Ready",
+    "Refusal",
+    "Refusals",
     "Refused",
     "Root",
     "Series",
@@ -48,7 +54,7 @@ __all__ = [
 ]
 
 
-class Caller(PlantCalls, ReadingCalls, UseCalls, IntakeCalls, AccessCalls, SettingCalls):
+class Caller(PlantCalls, ReadingCalls, UseCalls, IntakeCalls, QuarantineCalls, AccessCalls, AlarmCalls, SettingCalls):
     """The platform for one key."""
 
 

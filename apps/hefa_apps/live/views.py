@@ -1,4 +1,4 @@
-"""Pages of the live wall, the JSON behind them, and the stream that keeps them moving."""
+"""Pages of one area, of one tag and of a search, the JSON behind them, and the stream that keeps pages moving."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,36 +9,20 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from hefa_apps.client import Caller, Catalogue, Latest, Missing, Node, Platform, SeriesAnswer, Stream, Tag
-from hefa_apps.live.model import STRANGERS, Point, flows, points, search, summary, telling
+from hefa_apps.client import Caller, Catalogue, Missing, Node, Platform, SeriesAnswer, Stream
+from hefa_apps.live import wall
+from hefa_apps.live.model import STRANGERS, Point, points, search, summary
+from hefa_apps.live.wall import plain
 from hefa_apps.page import App, hues, pages, places, starting
 from hefa_apps.session import Asking, key_of
 
 router = APIRouter(tags=["live"])
+router.include_router(wall.router)
 APP = App("live", router)
-
-ON_WALL = 8  # tags of an area that the wall shows
-CARRIERS = ("electricity", "water", "gas", "steam", "air")
 
 Span = Literal["1h", "24h", "7d"]
 _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
 _MOST_POINTS = 700  # a week by the quarter of an hour: finer hides the band from least to greatest
-
-
-@router.get("/live", include_in_schema=False)
-def wall(request: Request, asking: Asking) -> Response:
-    catalogue = asking.catalogue()
-    shown = _wall(asking, catalogue)
-    return pages(request).render(
-        request,
-        "live/wall.html",
-        root=catalogue.root,
-        plant=next((node.description or node.name for node in catalogue.root.below("site")), ""),
-        names=places(catalogue),
-        hues=hues(catalogue),
-        starting=not shown["heard"] and starting(request),
-        **shown,
-    )
 
 
 @router.get("/live/areas/{area}", include_in_schema=False)
@@ -104,32 +88,10 @@ def search_page(request: Request, asking: Asking, q: str = "") -> Response:
     )
 
 
-@router.get("/api/live/overview", summary="The wall: areas, what tells most of them, gateways, freshness")
-def overview(asking: Asking) -> dict[str, Any]:
-    """Counts of each area and the readings that the wall shows of it; refreshed by pages each ten seconds."""
-    catalogue = asking.catalogue()
-    shown = _wall(asking, catalogue)
-    return {
-        "site": shown["site"],
-        "areas": [
-            {
-                "area": area.path,
-                "description": area.description,
-                "summary": shown["summaries"][area.path],
-                "tags": [_plain(p) for p in shown["points"][area.path]],
-            }
-            for area in shown["areas"]
-        ],
-        "edges": shown["edges"],
-        "freshness": shown["pipeline"].freshness,
-        "identity_holds": shown["pipeline"].identity_holds,
-    }
-
-
 @router.get("/api/live/areas/{area}", summary="Every tag of an area with its newest reading")
 def area_json(asking: Asking, area: str) -> dict[str, Any]:
     """`unassigned` stands for the tags that a gateway sent and the plant model does not know."""
-    return {"area": area, "items": [_plain(p) for p in _area(asking, asking.catalogue(), area)]}
+    return {"area": area, "items": [plain(p) for p in _area(asking, asking.catalogue(), area)]}
 
 
 @router.get("/api/live/search", summary="Find tags by words of their name, description or unit")
@@ -158,7 +120,7 @@ def tag_json(asking: Asking, tag: str) -> dict[str, Any]:
     """`standing` is the worst thing to say about it: hh, ll, h, l, bad, silent, stale, uncertain or ok."""
     about = asking.tag(tag)
     point = points([about], {r.tag: r for r in asking.latest(tags=[tag])})[0]
-    return asdict(about) | _plain(point)
+    return asdict(about) | plain(point)
 
 
 @router.get("/api/live/series", summary="Trends of some tags over the last hour, day or week", response_model=None)
@@ -213,35 +175,6 @@ async def _relay(opened: Stream, closing: asyncio.Event) -> AsyncIterator[bytes]
         await opened.close()
 
 
-def _wall(asking: Caller, catalogue: Catalogue) -> dict[str, Any]:
-    latest = {r.tag: r for r in asking.latest()}
-    areas = catalogue.root.below("area")
-    by_area: dict[str, list[Tag]] = {area.path: [] for area in areas}
-    strangers: list[Tag] = []
-    for tag in catalogue.tags.values():
-        if tag.area in by_area:
-            by_area[tag.area].append(tag)
-        elif not tag.assigned:
-            strangers.append(tag)
-    joined = {area: points(tags, latest) for area, tags in by_area.items()}
-    edges = sorted(asking.edges(), key=lambda edge: (edge.tags == 0, edge.edge))
-    return {
-        "areas": areas,
-        "site": summary([point for found in joined.values() for point in found]),
-        "summaries": {area: summary(found) for area, found in joined.items()},
-        "points": {area: telling(found, ON_WALL) for area, found in joined.items()},
-        "flows": [
-            (flow, points([flow.rate], latest)[0] if flow.rate else None) for flow in flows(catalogue.tags, CARRIERS)
-        ],
-        "strangers": points(strangers, latest),
-        "edges": edges,
-        "pipeline": asking.pipeline(),
-        "heard": len(latest),
-        "newest": max((r.ts for r in latest.values()), default=None),
-        "sending": any(edge.age_s is not None and edge.age_s < 60 for edge in edges),
-    }
-
-
 def _area(asking: Caller, catalogue: Catalogue, area: str) -> list[Point]:
     if area == STRANGERS:
         tags = [t for t in catalogue.tags.values() if not t.assigned]
@@ -264,24 +197,6 @@ def _node(catalogue: Catalogue, area: str) -> Node | None:
             return node
     known = ", ".join(n.path for n in catalogue.root.below("area"))
     raise Missing(404, "no such area", f"there is no area {area}; the areas are {known}")
-
-
-def _plain(point: Point) -> dict[str, Any]:
-    reading: Latest | None = point.reading
-    return {
-        "tag": point.tag.tag,
-        "description": point.tag.description,
-        "equipment": point.tag.equipment,
-        "unit": point.tag.unit,
-        "kind": point.tag.kind,
-        "standing": point.standing,
-        "ts": reading.ts if reading else None,
-        "value": reading.value if reading else None,
-        "state": reading.state if reading else None,
-        "quality": reading.quality if reading else None,
-        "stale": reading.stale if reading else None,
-        "age_s": reading.age_s if reading else None,
-    }
 
 
 def _series(answer: SeriesAnswer) -> dict[str, Any]:

@@ -8,7 +8,9 @@ import { age, now, number, outside, word } from "./figures.js";
 const shown = new Map();
 const listeners = [];
 
+// Elements that were swapped out are forgotten; may be called again after a swap.
 export function collect() {
+  shown.clear();
   for (const element of document.querySelectorAll("[data-tag]")) {
     const { tag, limits, heartbeat, decimals, ts, kind } = element.dataset;
     const item = {

@@ -1,10 +1,11 @@
-// The live wall: values by stream, sparklines of the last hour, counts of the areas each ten seconds.
+// The live wall: values by stream, sparklines of the last hour, counts each ten seconds, reckoned parts each fifteen.
 
 import { age, number, word } from "./figures.js";
 import { collect, onReading, watch } from "./live.js";
+import { send } from "./send.js";
 import { Spark } from "./spark.js";
 
-const tags = collect();
+const tags = [...new Set([...collect(), ...[...document.querySelectorAll("[data-ph]")].map((bar) => bar.dataset.ph)])];
 const sparks = new Map();
 for (const svg of document.querySelectorAll("[data-spark]")) {
   const { tag, kind } = svg.closest("[data-tag]").dataset;
@@ -42,7 +43,13 @@ async function counts() {
   if (document.visibilityState !== "visible") return;
   const answer = await fetch("/api/live/overview");
   if (!answer.ok) return;
-  const { site, areas, edges, freshness } = await answer.json();
+  const { site, areas, lines, edges, freshness } = await answer.json();
+  for (const block of document.querySelectorAll("[data-line]")) {
+    const flag = block.querySelector("[data-flag]");
+    const n = lines[block.dataset.line]?.alarming ?? 0;
+    flag.setAttribute("visibility", n ? "visible" : "hidden");
+    tell(flag.querySelector("text"), String(n));
+  }
   count(document.querySelector(".site-sum"), site);
   for (const { area, summary } of areas) {
     const card = document.querySelector(`article[data-area="${CSS.escape(area)}"]`);
@@ -66,9 +73,79 @@ async function counts() {
   }
 }
 
-onReading(({ tag, ts, value, quality }) => sparks.get(tag)?.push(ts, quality < 64 ? null : value));
+// The bars of the cascades and the liquid of the tanks follow their readings.
+const bars = new Map();
+function follow() {
+  bars.clear();
+  for (const bar of document.querySelectorAll("[data-ph]")) bars.set(bar.dataset.ph, bar);
+}
+
+function move(tag, value, state) {
+  const bar = bars.get(tag);
+  if (bar && value !== null) {
+    const { floor, scale } = bar.closest("[data-profile]").dataset;
+    const high = Math.max(0, Math.min(value, 3.6)) * scale;
+    const fill = bar.querySelector(".fill");
+    fill.setAttribute("y", (floor - high).toFixed(1));
+    fill.setAttribute("height", high.toFixed(1));
+  }
+  if (bar && state) bar.dataset.standing = state;
+  const liquid = document.querySelector(`.tanks [data-tag="${CSS.escape(tag)}"] [data-liquid]`);
+  if (liquid && value !== null) {
+    const high = Math.max(0, Math.min(value, 100)) * 0.34;
+    liquid.setAttribute("y", (37 - high).toFixed(1));
+    liquid.setAttribute("height", high.toFixed(1));
+  }
+}
+
+// Alarms, tanks and profiles are reckoned by the portal: fetched as a whole and swapped, when nobody is at work there.
+async function swap(force) {
+  const parts = document.getElementById("parts");
+  if (document.visibilityState !== "visible" || (!force && parts.contains(document.activeElement))) return;
+  const answer = await fetch(`/live/parts?reference=${parts.dataset.reference}`).catch(() => null);
+  if (!answer?.ok || answer.redirected) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const id of ["cascades", "tanks", "alarms"]) {
+    const old = document.getElementById(id);
+    const next = fresh.getElementById(id);
+    const open = [...old.querySelectorAll("details")].map((details) => details.open);
+    next.querySelectorAll("details").forEach((details, n) => (details.open = open[n] ?? false));
+    old.replaceWith(next);
+  }
+  collect();
+  follow();
+}
+
+document.getElementById("parts").addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-ack], [data-shelve]");
+  if (!button) return;
+  const { ack, shelve } = button.dataset;
+  try {
+    if (ack) await send("POST", `/api/live/alarms/${encodeURIComponent(ack)}/ack`, {});
+    else {
+      const minutes = Number(prompt(word("live.shelve_minutes"), "60"));
+      const reason = minutes ? prompt(word("live.shelve_reason")) : null;
+      if (!reason) return;
+      await send("POST", `/api/live/alarms/${encodeURIComponent(shelve)}/shelve`, { minutes, reason });
+    }
+    await swap(true);
+  } catch (error) {
+    const line = document.getElementById("link");
+    line.textContent = word("live.refused", { why: error.message });
+    line.hidden = false;
+    setTimeout(() => (line.hidden = true), 6000);
+  }
+});
+
+follow();
+onReading(({ tag, ts, value, quality }) => {
+  const known = quality < 64 ? null : value;
+  sparks.get(tag)?.push(ts, known);
+  move(tag, known, document.querySelector(`[data-tag="${CSS.escape(tag)}"]`)?.dataset.standing);
+});
 watch(tags);
 history();
 setInterval(history, 300_000);
 setInterval(counts, 10_000);
+setInterval(swap, 15_000);
 setInterval(() => sparks.forEach((spark) => spark.draw()), 5000);

@@ -1,0 +1,59 @@
+"""Alarms: what stands outside its limits long enough to matter, and who has seen it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import quote
+
+from hefa_apps.client.connection import Asking
+
+OPEN = ("UNACK", "ACKED", "RTN_UNACK", "SHELVED")
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One excursion over one limit of a tag; `state` NORM is over and seen."""
+
+    id: int | str
+    tag: str
+    limit: str
+    priority: str
+    state: str
+    active: bool
+    raised: datetime
+    area: str | None = None
+    equipment: str | None = None
+    description: str = ""
+    unit: str | None = None
+    limit_value: float | None = None
+    returned: datetime | None = None
+    value: float | None = None
+    extreme: float | None = None
+    stale: bool = False
+    acked: datetime | None = None
+    acked_by: str | None = None
+    shelved_until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Alarms:
+    items: tuple[Alarm, ...]
+    next: str | None = None
+
+
+class AlarmCalls(Asking):
+    """Alarms."""
+
+    def alarms(self, *, states: Sequence[str] = OPEN, area: str | None = None, most: int = 100) -> tuple[Alarm, ...]:
+        """Return the newest alarms in these states, at most `most`."""
+        return self._one(_Alarms, "alarms", {"state": states, "area": area, "limit": most}).items
+
+    def acknowledge(self, alarm: str, comment: str | None = None) -> Alarm:
+        """Say that somebody has seen it. Needs the role operator."""
+        body = {"comment": comment} if comment else {}
+        return self._send(Alarm, "POST", f"alarms/{quote(alarm, safe='')}/ack", body)
+
+    def shelve(self, alarm: str, minutes: int, reason: str) -> Alarm:
+        """Put it aside for a while, saying why. Needs the role operator."""
+        body = {"minutes": minutes, "reason": reason}
+        return self._send(Alarm, "POST", f"alarms/{quote(alarm, safe='')}/shelve", body)
