@@ -171,15 +171,16 @@ _known_name = lru_cache(maxsize=65_536)(is_tag_name)
 
 def _fast(payload: bytes) -> Envelope | None:
     """Decode an envelope without a flaw, or None where the exact reader must look."""
-    if b"\\" in payload:
+    # The version tags the struct, which would do without it.
+    if b"\\" in payload or payload.count(b'"v":') != 1:
         return None
     try:
         envelope = _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     n, quality = len(envelope.value), envelope.quality
-    # The fast decoder keeps the last of equal keys. Where nothing is escaped every text takes two quotes, and unknown
-    # fields are refused: quotes beyond those of what was decoded are of a key that was there twice.
+    # The fast decoder keeps the last of equal keys. Where nothing is escaped every text takes two quotes, no key is
+    # missing and unknown fields are refused: quotes beyond those of what was decoded are of a key that was there twice.
     if payload.count(b'"') != 2 * (_TEXTS + len(envelope.tags) + (quality is not None)):
         return None
     sound = (

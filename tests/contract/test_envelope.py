@@ -105,6 +105,20 @@ def envelopes(draw: st.DrawFn) -> Envelope:
     )
 
 
+@pytest.mark.parametrize("doubled", [*wire.Envelope.__struct_fields__, "v"])
+@pytest.mark.parametrize("missing", ["", *wire.Envelope.__struct_fields__, "v"])
+@pytest.mark.parametrize("epoch", ["7c1f0e6a2b9d4c55", "v"])
+def test_a_key_that_is_there_twice_is_refused_whatever_else_is_missing(doubled: str, missing: str, epoch: str) -> None:
+    sound = Envelope(
+        epoch=epoch, seq=1, lane="live", made=1, base=1, tags=["v"], tag=[0], dt=[0], value=[1.0], quality=[64]
+    )
+    columns = json.loads(encode(sound))
+    keys = [key for key in columns if key not in (missing, doubled)] + [doubled, doubled]
+    payload = "{" + ",".join(f"{json.dumps(key)}:{json.dumps(columns[key])}" for key in keys) + "}"
+    with pytest.raises(Rejected):
+        decode(payload.encode())
+
+
 @given(envelopes())
 def test_every_sound_envelope_survives_the_round_trip(message: Envelope) -> None:
     assert decode(encode(message)) == Decoded(message)
