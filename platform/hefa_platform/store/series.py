@@ -102,11 +102,15 @@ def rollup(
                      WHEN 'count' THEN sum(n)::double precision
                      WHEN 'increment' THEN CASE WHEN count(inc_measured) + count(inc_estimated) > 0
                                            THEN coalesce(sum(inc_measured), 0) + coalesce(sum(inc_estimated), 0) END
-                     -- An array compares by its first element, here the time: the value of the first or last reading.
-                     WHEN 'first' THEN (min(ARRAY[extract(epoch FROM first_ts)::double precision, first])
-                                        FILTER (WHERE asked.agg = 'first' AND first IS NOT NULL))[2]
+                     -- An array compares by its first element, here the time. The first reading's value, null if it
+                     -- was bad; where there is none the value that held. The last is the one in force at the end.
+                     WHEN 'first' THEN (coalesce(
+                       min(ARRAY[extract(epoch FROM first_ts)::double precision, first])
+                         FILTER (WHERE asked.agg = 'first' AND n > 0),
+                       min(ARRAY[extract(epoch FROM first_ts)::double precision, first])
+                         FILTER (WHERE asked.agg = 'first' AND first_ts IS NOT NULL)))[2]
                      WHEN 'last' THEN (max(ARRAY[extract(epoch FROM last_ts)::double precision, last])
-                                       FILTER (WHERE asked.agg = 'last' AND last IS NOT NULL))[2]
+                                       FILTER (WHERE asked.agg = 'last' AND last_ts IS NOT NULL))[2]
                    END AS value,
                    min(min) AS min, max(max) AS max, coalesce(sum(covered_s), 0) AS covered_s, min(worst) AS worst
               FROM part JOIN asked ON asked.tag_id = part.tag_id
