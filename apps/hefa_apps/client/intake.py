@@ -22,6 +22,7 @@ class Edge:
     conflict: int = 0
     quarantined: int = 0
     undecodable: int = 0
+    lost: int = 0
     tags: int = 0
 
 

@@ -31,6 +31,7 @@ class Quarantined(Answer):
     received: datetime
     topic: str
     reading: dict[str, Any] | None = Field(description="The refused reading as it was received")
+    payload: str | None = Field(description="The beginning of a refused message, as text")
     size: int | None
     state: State
 
@@ -59,12 +60,16 @@ def quarantine(caller: Viewer, query: Annotated[Ask, Query()]) -> Quarantine:
             {
                 "id": row.quarantine_id, "edge": row.edge, "epoch": row.epoch, "seq": row.seq, "i": row.i,
                 "code": row.code, "detail": row.detail, "received": row.received_at, "topic": row.topic,
-                "reading": row.reading, "size": row.size, "state": row.state,
+                "reading": row.reading, "payload": _text(row.payload), "size": row.size, "state": row.state,
             }
         )
         for row in rows[: query.limit]
     ]  # fmt: skip
     return Quarantine(items=items, next=to_cursor(items[-1].id) if len(rows) > query.limit else None)
+
+
+def _text(payload: bytes | None) -> str | None:
+    return None if payload is None else payload.decode("utf-8", "replace")
 
 
 class Why(BaseModel):

@@ -46,6 +46,7 @@ class Quarantined:
     detail: str
     topic: str
     reading: dict[str, Any] | None
+    payload: bytes | None  # its first bytes
     size: int | None
     state: str
     received_at: datetime
@@ -163,7 +164,8 @@ def quarantine(
     with database.connection() as connection, connection.cursor(row_factory=class_row(Quarantined)) as cursor:
         return cursor.execute(
             """
-            SELECT quarantine_id, q.edge, epoch, seq, i, code, detail, topic, reading, size, state, received_at
+            SELECT quarantine_id, q.edge, epoch, seq, i, code, detail, topic, reading,
+                   substring(payload FOR 500) AS payload, size, state, received_at
               FROM quarantine q
              WHERE (%(site)s = '*' OR EXISTS (SELECT FROM edge WHERE edge.name = q.edge AND edge.site = %(site)s))
                AND (%(state)s::text IS NULL OR state = %(state)s)
