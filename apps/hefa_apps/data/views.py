@@ -1,6 +1,8 @@
 """The page of refused data and of the gateways' accounts, and the decisions made on it."""
 
+import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
@@ -46,8 +48,23 @@ def page(
         found=found,
         names=sorted({one.edge for one in edges} | {one.edge for one in found.items} | ({edge} if edge else set())),
         codes=CODES,
+        written=written,
+        moment=moment,
         asked={"state": state, "edge": edge, "code": chosen, "cursor": cursor},
     )
+
+
+def written(reading: dict[str, Any]) -> str:
+    """A refused reading as it was received, for people."""
+    return json.dumps(reading, indent=2, ensure_ascii=False)
+
+
+def moment(reading: dict[str, Any] | None) -> datetime | None:
+    """The time of a refused reading, where it is one."""
+    ts = reading.get("ts") if reading else None
+    if not isinstance(ts, int) or not 0 <= ts < 4_102_444_800_000_000:  # to the year 2100
+        return None
+    return datetime.fromtimestamp(ts / 1e6, UTC)
 
 
 @router.get("/api/data/quarantine", summary="Refused data, newest first")
