@@ -10,6 +10,7 @@ import os
 import secrets as token
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +57,16 @@ class Installed(Server):
                 if any((self._programs.parent / "lib").glob("timescaledb*.so")):
                     conf.write("shared_preload_libraries = 'timescaledb'\n")
         argv = [str(self._programs / "postgres"), "-D", str(data), "-p", str(self.port)]
-        self.child = Child("postgres", argv, self.log, account=self._account, stop_signal=signal.SIGINT)
-        self.child.start()
-        if not wait_until(lambda: self.ready, timeout):
-            raise RuntimeError(f"PostgreSQL did not start:\n{self.child.tail()}")
+        deadline = time.monotonic() + timeout
+        while True:
+            self.child = Child("postgres", argv, self.log, account=self._account, stop_signal=signal.SIGINT)
+            self.child.start()
+            if wait_until(lambda: self.ready or not self.running, deadline - time.monotonic()) and self.running:
+                return
+            # After a SIGKILL the old server's sessions hold its shared memory for a moment.
+            if time.monotonic() > deadline or "shared memory" not in self.child.tail():
+                raise RuntimeError(f"PostgreSQL did not start:\n{self.child.tail()}")
+            time.sleep(0.1)
 
     @property
     def ready(self) -> bool:

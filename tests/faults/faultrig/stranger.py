@@ -25,7 +25,8 @@ class Stranger:
         self.done: set[tuple[str, int]] = set()
         """(epoch, seq) acknowledged as finished."""
         self.errors: list[dict[str, Any]] = []
-        self.rejected: list[dict[str, Any]] = []
+        self.refusals: list[tuple[str, dict[str, Any]]] = []
+        """Epoch, and what an ack says was refused, each said once."""
         self._refused: set[tuple[str, int]] = set()
         self._ready = threading.Event()
         parts = urlsplit(url)
@@ -48,11 +49,17 @@ class Stranger:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def publish(self, payload: bytes, epoch: str, seq: int, channel: str = "data") -> None:
+    @property
+    def rejected(self) -> list[dict[str, Any]]:
+        return [one for _, one in self.refusals]
+
+    def publish(
+        self, payload: bytes, epoch: str, seq: int, channel: str = "data", qos: int = 1, *, retain: bool = False
+    ) -> None:
         """Send any bytes, under a correlation that says epoch and seq."""
         properties = Properties(PacketTypes.PUBLISH)
         properties.CorrelationData = correlation(epoch, seq)
-        self._client.publish(f"hefa/v1/{self.edge}/{channel}", payload, qos=1, properties=properties)
+        self._client.publish(f"hefa/v1/{self.edge}/{channel}", payload, qos, retain, properties)
 
     def send(self, epoch: str, seq: int, tag: str, readings: Sequence[tuple[int, float]], lane: str = "live") -> bytes:
         """Send readings (µs, value) of one tag as an envelope; returns its bytes."""
@@ -77,5 +84,6 @@ class Stranger:
             self.errors.append(told)
             return
         self.done |= {(told["epoch"], seq) for seq in told["ok"]}
-        self.rejected += told.get("rejected", [])
+        for one in told.get("rejected", []):
+            self.refusals += [(told["epoch"], one)] if (told["epoch"], one) not in self.refusals else []
         self._refused |= {(told["epoch"], one["seq"]) for one in told.get("rejected", [])}

@@ -153,7 +153,9 @@ def _of_edges(connection: psycopg.Connection, edges: Sequence[str]) -> Keys:
 
 def _elsewhere(connection: psycopg.Connection, ids: Mapping[str, int]) -> tuple[Keys, Keys]:
     refused = connection.execute(
-        "SELECT reading->>'tag', (reading->>'ts')::bigint FROM quarantine WHERE reading IS NOT NULL"
+        """
+        SELECT reading->>'tag', (reading->>'ts')::bigint FROM quarantine WHERE reading->>'ts' ~ '^-?[0-9]{1,18}$'
+        """
     ).fetchall()
     conflicts = connection.execute("""
         SELECT (tag_id::bigint << 51) + (extract(epoch FROM ts) * 1000000)::bigint FROM reading_conflict
@@ -199,7 +201,7 @@ def _accounts(verdict: Verdict, connection: psycopg.Connection) -> None:
         SELECT name, received, c.stored, duplicate, conflict, quarantined,
                (SELECT count(*) FROM reading JOIN tag USING (tag_id) WHERE tag.edge_id = edge.edge_id),
                (SELECT count(*) FROM reading_conflict WHERE edge_id = edge.edge_id),
-               (SELECT count(*) FROM quarantine WHERE quarantine.edge = edge.name AND i IS NOT NULL)
+               (SELECT count(*) FROM quarantine WHERE quarantine.edge = edge.name AND reading ? 'ts')  -- events are not
           FROM (SELECT edge_id, sum(received)::bigint AS received, sum(stored)::bigint AS stored,
                        sum(duplicate)::bigint AS duplicate, sum(conflict)::bigint AS conflict,
                        sum(quarantined)::bigint AS quarantined FROM intake_counter GROUP BY edge_id) c
