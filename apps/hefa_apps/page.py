@@ -77,7 +77,7 @@ class Pages:
     """Renders pages. One per process; knows the apps for the navigation."""
 
     def __init__(self, apps: tuple[str, ...], *, simulated: bool, words: Words) -> None:
-        self._apps, self._simulated, self.words = apps, simulated, words
+        self._apps, self.simulated, self.words = apps, simulated, words
         self._jinja = Environment(
             loader=FileSystemLoader(HERE),
             autoescape=select_autoescape(["html"]),
@@ -113,7 +113,7 @@ class Pages:
             zone=zone,
             now=datetime.now(UTC),
             theme=request.cookies.get(THEME, ""),
-            simulated=self._simulated,
+            simulated=self.simulated,
             signed_in=session is not None,
             csrf=sessions.csrf(session.nonce) if session else "",
             language=self.words.language,

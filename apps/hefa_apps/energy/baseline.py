@@ -181,7 +181,7 @@ def judge(found: Fit) -> tuple[Reason, ...]:
     if found.n < MIN_DAYS:
         reasons.append(Reason("few", {"n": found.n, "least": MIN_DAYS}))
     if found.r2 < MIN_R2:
-        reasons.append(Reason("r2", {"r2": found.r2, "least": MIN_R2}))
+        reasons.append(Reason("r2", {"r2": found.r2 * 100, "least": MIN_R2 * 100}))
     if found.cv > MAX_CV:
         reasons.append(Reason("cv", {"cv": found.cv * 100, "most": MAX_CV * 100}))
     reasons += [

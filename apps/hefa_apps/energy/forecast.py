@@ -18,7 +18,7 @@ HORIZON = 24  # hours
 WEEK = 168
 LEAST = 10 * HORIZON  # hours of past without which there is nothing to learn from
 ORIGINS = 14  # days that the backtest judges at most
-_LEVELS = (0.0, 0.15, 0.3, 0.6)  # weight of the newest day in the level; 0 = the mean of all
+_LEVELS = (0.0, 0.15, 0.3, 0.6, 1.0)  # weight of the newest day in the level; 0 = the mean of all
 _PROFILES = (0.0, 0.3, 0.6, 1.0)  # how much of the profile by hour is believed
 _MEMORY = 28  # days that the profile looks back
 _BETTER = 0.02  # what beats naive by less than this is no better

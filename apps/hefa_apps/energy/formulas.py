@@ -140,7 +140,7 @@ def unaccounted(r: Reckoning, subject: str) -> Outcome:
 
 def evaporators(catalogue: Catalogue) -> dict[str, str]:
     """Return the units that evaporate (a counter of t evaporated) in a line with an electricity meter."""
-    there = (t for t in catalogue.tags.values() if _evaporated(t) and _meters(catalogue, t.line, ELECTRICITY))
+    there = (t for t in catalogue.tags.values() if _evaporated(t) and meters_of(catalogue, t.line, ELECTRICITY))
     return {_unit(t): "kW.h/t" for t in there}
 
 
@@ -151,12 +151,12 @@ def _evaporated(tag: Tag) -> bool:
 def evaporator(r: Reckoning, subject: str) -> Outcome:
     """Return kWh per t evaporated: the line's electricity meters over the unit's own counter."""
     counter = next(t for t in r.catalogue.tags.values() if _evaporated(t) and _unit(t) == subject)
-    return _ratio(r, _meters(r.catalogue, counter.line, ELECTRICITY), counter, 1.0)
+    return _ratio(r, meters_of(r.catalogue, counter.line, ELECTRICITY), counter, 1.0)
 
 
 def kilns(catalogue: Catalogue) -> dict[str, str]:
     """Return the kilns (an output in kg/h) in a line with a gas meter."""
-    there = (t for t in catalogue.tags.values() if _burnt(t) and _meters(catalogue, t.line, "gas"))
+    there = (t for t in catalogue.tags.values() if _burnt(t) and meters_of(catalogue, t.line, "gas"))
     return {_unit(t): "m3{n}/t" for t in there}
 
 
@@ -167,7 +167,7 @@ def _burnt(tag: Tag) -> bool:
 def kiln(r: Reckoning, subject: str) -> Outcome:
     """Return gas per t of oxide: the line's gas meters over the kiln's output."""
     rate = next(t for t in r.catalogue.tags.values() if _burnt(t) and _unit(t) == subject)
-    return _ratio(r, _meters(r.catalogue, rate.line, "gas"), rate, 1 / _TONNE)
+    return _ratio(r, meters_of(r.catalogue, rate.line, "gas"), rate, 1 / _TONNE)
 
 
 def _ratio(r: Reckoning, meters: list[Tag], per: Tag, scale: float) -> Outcome:
@@ -211,7 +211,7 @@ def _amount(r: Reckoning, tags: list[Tag]) -> tuple[float | None, float]:
     return found
 
 
-def _meters(catalogue: Catalogue, line: str | None, carrier: str) -> list[Tag]:
+def meters_of(catalogue: Catalogue, line: str | None, carrier: str) -> list[Tag]:
     """Return the billing meters of a carrier that serve a line."""
     return [
         t

@@ -4,7 +4,7 @@ Which tag is what is found in the plant model (carriers, templates, units), neve
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 
 from hefa_apps.client import Catalogue, Refused, Series, Setting, Tag, Use
@@ -14,6 +14,7 @@ from hefa_apps.energy.tariff import Tariff, TariffError, parse
 from hefa_apps.metrics import Reckoning
 from hefa_apps.metrics.use import FEED
 from hefa_apps.question import calendar
+from hefa_apps.usage import UNACCOUNTED
 
 ELECTRICITY = "electricity"
 QUARTER = timedelta(minutes=15)
@@ -56,6 +57,16 @@ def rows(r: Reckoning, carrier: str, by: str, step: str | None) -> list[Use]:
 
     found: list[Use] = r.once(("energy rows", carrier, by, step), ask)
     return found
+
+
+def finest(r: Reckoning, carrier: str, by: str = "line") -> list[Use]:
+    """Return the use of a carrier by line or area; by what is coarser where its meters cannot tell lines apart."""
+    for split in ("line", "area") if by == "line" else ("area",):
+        try:
+            return rows(r, carrier, split, None)
+        except Refused:
+            continue
+    return [replace(row, key=UNACCOUNTED) for row in rows(r, carrier, "total", None)]
 
 
 def quarters(r: Reckoning) -> Demand:

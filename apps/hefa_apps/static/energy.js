@@ -1,0 +1,128 @@
+// The parts of an energy page: fetched when they come near the window, then their charts are drawn.
+
+import { chart, stamp } from "./chart.js";
+import { number, time, unit, word } from "./figures.js";
+
+const BAND = { sharp: "peak", peak: "peak", flat: "flat", valley: "valley", deep: "valley" };
+const day = (ms) => time(ms, { weekday: "short", day: "numeric", month: "short" });
+const moment = (ms) => time(ms, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+
+const draw = {
+  "energy-demand": (data, look) => {
+    const points = data.points.map((p) => [Date.parse(p.start), p.value]);
+    return {
+      ...look.base(),
+      xAxis: look.t(),
+      yAxis: look.y("kW"),
+      tooltip: { ...look.base().tooltip, formatter: ([p]) => look.tip(moment(p.value[0]), [[word("energy.demand"), `${number(p.value[1], 0)} kW`, look.of("electricity")]]) },
+      series: [{
+        name: word("energy.demand"), type: "line", step: "end", showSymbol: false, sampling: "max", data: points, color: look.of("electricity"),
+        lineStyle: { width: 1.4 }, areaStyle: { opacity: 0.08 }, emphasis: { disabled: true },
+        markPoint: { symbol: "circle", symbolSize: 9, silent: true, label: { show: true, position: "top", color: look.colour("ink-2"), fontSize: look.size, formatter: `${word("energy.peak")} ${number(data.peak, 0)} kW` }, data: [{ coord: [Date.parse(data.peak_at), data.peak] }] },
+        markLine: { symbol: "none", silent: true, label: { show: false }, lineStyle: { color: look.colour("ink-3"), type: "dashed" }, data: [{ yAxis: data.mean }] },
+      }],
+    };
+  },
+
+  "energy-cost": (data, look) => {
+    const bands = [...new Set(data.bands.map((b) => b.band))];
+    const tint = (band, i) => look.colour(BAND[band] ?? `hue-${(i % 8) + 1}`);
+    return {
+      ...look.base(),
+      legend: { ...look.base().legend, left: 0 },
+      xAxis: look.x(data.days.map((d) => day(Date.parse(`${d.day}T12:00:00Z`)))),
+      yAxis: look.y(data.currency),
+      tooltip: { ...look.base().tooltip, formatter: (points) => look.tip(points[0].name, [...points.map((p) => [p.seriesName, `${number(p.value, 0)} ${data.currency}`, p.color]), [word("total"), `${number(points.reduce((all, p) => all + (p.value ?? 0), 0), 0)} ${data.currency}`, null, "sum"]]) },
+      series: bands.map((band, i) => ({ name: band, type: "bar", stack: "cost", barMaxWidth: 56, color: tint(band, i), emphasis: { disabled: true }, data: data.days.map((d) => d.bands[band] ?? null) })),
+    };
+  },
+
+  "energy-sankey": (data, look) => {
+    const areas = data.nodes.filter((n) => n.kind === "area");
+    const tint = (n) => (n.kind === "carrier" ? look.of(n.id) : n.id === "unaccounted" || n.id === "loss" ? look.colour("ink-3", 0.6) : look.hue((areas.findIndex((a) => n.id.startsWith(a.id)) % 8) + 1));
+    const narrow = matchMedia("(max-width: 760px)").matches;
+    const label = (id) => (id === "unaccounted" ? word("unaccounted") : id === "loss" ? word("energy.loss") : id);
+    return {
+      ...look.base(),
+      tooltip: { ...look.base().tooltip, trigger: "item", formatter: (p) => look.tip(p.dataType === "edge" ? `${label(p.data.source)} → ${label(p.data.target)}` : label(p.name), [["", `${number(p.value, 0)} ${unit(data.unit)}`]]) },
+      series: [{
+        type: "sankey", data: data.nodes.map((n) => ({ name: n.id, itemStyle: { color: tint(n) } })), links: data.links,
+        nodeAlign: "left", nodeGap: 8, nodeWidth: 14, draggable: false, left: 4, right: narrow ? 90 : 170, top: 6, bottom: 6, emphasis: { focus: "adjacency" },
+        lineStyle: { color: "source", opacity: 0.28, curveness: 0.5 },
+        label: { color: look.colour("ink"), fontSize: look.size, fontFamily: "Inter, sans-serif", formatter: (p) => (narrow ? label(p.name) : `${label(p.name)}  ${number(p.value, 0)}`) },
+      }],
+    };
+  },
+
+  "energy-cusum": (data, look) => {
+    const all = [...data.past.map((d) => ({ ...d, cusum: null })), ...data.now];
+    const at = all.map((d) => day(Date.parse(d.day)));
+    const bars = all.map((d) => d.value);
+    const label = unit(data.unit);
+    const start = data.past.length;
+    return {
+      ...look.base(),
+      xAxis: look.x(at),
+      yAxis: [look.y(data.unit, { scale: true }), look.y(data.unit, { splitLine: { show: false }, name: word("energy.cusum"), nameTextStyle: { align: "right", color: look.colour("ink-3"), fontSize: look.size } })],
+      tooltip: { ...look.base().tooltip, formatter: (points) => look.tip(points[0].name, points.filter((p) => p.value !== null && p.value !== undefined).map((p) => [p.seriesName, `${number(p.value, 0)} ${label}`, p.color])) },
+      series: [
+        { name: word("energy.used"), type: "line", data: bars, color: look.of("electricity"), symbolSize: 5, lineStyle: { width: 1.5 }, markArea: start ? { silent: true, itemStyle: { color: look.colour("rule", 0.25) }, label: { color: look.colour("ink-3"), fontSize: look.size }, data: [[{ xAxis: 0, name: word("energy.baseline") }, { xAxis: start - 1 }]] } : undefined },
+        { name: word("energy.expected"), type: "line", data: all.map((d) => d.expected), color: look.colour("ink-3"), symbol: "none", lineStyle: { type: "dashed", width: 1.5 } },
+        { name: word("energy.cusum"), type: "line", yAxisIndex: 1, data: all.map((d) => d.cusum), color: look.colour("accent"), symbolSize: 4, lineStyle: { width: 2 }, areaStyle: { opacity: 0.08 } },
+      ],
+    };
+  },
+
+  "energy-forecast": (data, look) => {
+    const ahead = data.hours.map((h) => Date.parse(h.start));
+    return {
+      ...look.base(),
+      xAxis: look.t(),
+      yAxis: look.y("kW.h", { scale: true }),
+      tooltip: { ...look.base().tooltip, formatter: (points) => look.tip(moment(points[0].value[0]), points.filter((p) => p.seriesName).map((p) => [p.seriesName, `${number(p.value[1], 0)} kWh`, p.color])) },
+      series: [
+        { name: word("energy.past"), type: "line", showSymbol: false, color: look.of("electricity"), data: data.past.map((p) => [Date.parse(p.start), p.value]) },
+        { name: word("energy.forecast"), type: "line", showSymbol: false, color: look.colour("accent"), lineStyle: { width: 2 }, data: data.hours.map((h, i) => [ahead[i], h.value]) },
+        { type: "line", stack: "band", silent: true, symbol: "none", lineStyle: { opacity: 0 }, data: data.hours.map((h, i) => [ahead[i], h.low]) },
+        { name: word("energy.band"), type: "line", stack: "band", silent: true, symbol: "none", color: look.colour("accent"), lineStyle: { opacity: 0 }, areaStyle: { opacity: 0.14 }, data: data.hours.map((h, i) => [ahead[i], h.high - h.low]) },
+      ],
+    };
+  },
+
+  "energy-shift": (data, look) => ({
+    ...look.base(),
+    xAxis: look.x(data.hours.map((h) => stamp(Date.parse(h.start)))),
+    yAxis: [look.y("t/h"), look.y("m3", { splitLine: { show: false } })],
+    tooltip: { ...look.base().tooltip, formatter: (points) => look.tip(points[0].name, [[word("energy.price"), `${number(data.hours[points[0].dataIndex].price, 3)} ${data.currency}/kWh`], ...points.filter((p) => p.value !== null).map((p) => [p.seriesName, `${number(p.value, 1)} ${p.seriesName === word("energy.tank") ? "m³" : "t/h"}`, p.color])]) },
+    series: [
+      { name: word("energy.advised"), type: "bar", barMaxWidth: 30, emphasis: { disabled: true }, color: look.colour("accent"), data: data.hours.map((h) => ({ value: h.best, itemStyle: { color: look.colour(h.price <= Math.min(...data.hours.map((x) => x.price)) ? "valley" : h.price >= Math.max(...data.hours.map((x) => x.price)) ? "peak" : "flat") } })) },
+      { name: word("energy.evenly"), type: "line", step: "middle", symbol: "none", color: look.colour("ink-3"), lineStyle: { type: "dashed" }, data: data.hours.map((h) => h.usual) },
+      { name: word("energy.tank"), type: "line", yAxisIndex: 1, symbol: "none", color: look.of("water"), data: data.hours.map((h) => h.tank) },
+    ],
+  }),
+};
+
+async function fill(part) {
+  try {
+    const answer = await fetch(part.dataset.part);
+    if (!answer.ok) throw new Error(String(answer.status));
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    part.replaceChildren(...page.body.childNodes);
+  } catch {
+    part.replaceChildren(Object.assign(document.createElement("p"), { className: "loading", textContent: word("energy.failed") }));
+  }
+  part.setAttribute("aria-busy", "false");
+  for (const place of part.querySelectorAll("[data-chart]")) if (draw[place.id]) chart(place.id, draw[place.id]);
+}
+
+const near = new IntersectionObserver(
+  (seen) => {
+    for (const one of seen) {
+      if (!one.isIntersecting) continue;
+      near.unobserve(one.target);
+      fill(one.target);
+    }
+  },
+  { rootMargin: "400px" },
+);
+for (const part of document.querySelectorAll("[data-part]")) near.observe(part);
