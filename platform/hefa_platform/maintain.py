@@ -1,4 +1,4 @@
-"""The platform's housekeeper: rollups, partitions ahead, retention. One works at a time, others stand by.
+"""The platform's housekeeper: rollups, alarms, partitions ahead, retention. One works at a time, others stand by.
 
 All work is done on one connection that also holds the lock of the one who works: where it breaks, the lock and the
 unfinished work are gone together, and whoever comes next finds the notes of what is still to do.
@@ -10,7 +10,7 @@ import time
 from itertools import cycle
 from typing import Literal
 
-from hefa_platform.store import rollups, upkeep
+from hefa_platform.store import alarm_watch, rollups, upkeep
 from hefa_platform.store.database import Connection, Database, SchemaMissing, Unavailable
 from hefa_platform.store.migrations import require_current
 
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 STAND_BY_S = 2.0  # between two attempts to become the one who works
 ADVANCE_S = 10.0  # between two moves of the watermark
+ALARMS_S = 4.0  # between two looks at the limits
 UPKEEP_S = 600.0  # between two looks at partitions and retention
 IDLE_S = 0.5  # pause when nothing is dirty
 RETRY_S = (0.2, 5.0)
@@ -66,7 +67,7 @@ class Keeper:
         return not self._stop.is_set()
 
     def _keep(self, connection: Connection) -> None:
-        next_advance = next_upkeep = 0.0
+        next_advance = next_alarms = next_upkeep = 0.0
         # In turn, so that pages get what is recent soon and a long backfill is done with too.
         ends: cycle[Literal["newest", "oldest"]] = cycle(("newest", "oldest"))
         while not self._stop.is_set():
@@ -83,6 +84,9 @@ class Keeper:
                 next_advance = now + ADVANCE_S
                 rollups.advance(connection)
                 upkeep.alive(connection, self._name, True, f"{rollups.backlog(connection)} ranges to roll up")
+            if now >= next_alarms:
+                more = alarm_watch.watch(connection).more
+                next_alarms = time.monotonic() + (0 if more else ALARMS_S)
             if rollups.work(connection, next(ends)) is None and rollups.refresh(connection) is None:
                 self._stop.wait(IDLE_S)
 

@@ -9,6 +9,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from hefa_platform.access import Access
 from hefa_platform.api import (
+    alarms,
     consumption,
     docs,
     events,
@@ -58,6 +59,7 @@ _TAGS = [
     {"name": "explain", "description": "How any figure came about: the same URL, with `explain` in front"},
     {"name": "plant", "description": "The plant model: equipment and tags"},
     {"name": "events", "description": "What happened in the plant"},
+    {"name": "alarms", "description": "What is beyond its limits, and what people did about it"},
     {"name": "records", "description": "What people decide and keep: settings, lots, notes, the audit"},
     {"name": "pipeline", "description": "Gateways, the accounting identity, refused data"},
     {"name": "access", "description": "Keys"},
@@ -101,6 +103,7 @@ def _routes() -> FastAPI:
         explain,
         plant,
         events,
+        alarms,
         settings,
         lots,
         notes,

@@ -1,0 +1,224 @@
+"""Alarms as people see and handle them: lists, acknowledging, shelving. What raises and ends them is `alarm_watch`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, LiteralString
+
+from psycopg.rows import class_row
+
+from hefa_platform.store import keys
+from hefa_platform.store.database import Connection, Database
+
+State = Literal["UNACK", "ACKED", "RTN_UNACK", "SHELVED", "NORM"]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """An alarm with the tag it is of. Active while `returned_at` is None and it is not withdrawn."""
+
+    alarm_id: int
+    tag: str
+    area: str | None
+    equipment: str | None
+    description: str
+    unit: str | None
+    level: Literal["ll", "l", "h", "hh"]
+    limit_value: float
+    priority: Literal["high", "medium", "low"]
+    state: State
+    crossed_at: datetime
+    raised_at: datetime
+    returned_at: datetime | None
+    value: float
+    extreme: float
+    late: bool
+    withdrawn: bool
+    acked_at: datetime | None
+    acked_by: str | None
+    shelved_until: datetime | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A state that an alarm went into: when it was known, by whom."""
+
+    at: datetime
+    from_state: State | None
+    to_state: State
+    by: str
+    comment: str
+
+
+class NotNow(Exception):
+    """The alarm is in a state in which this cannot be done; the text says in which."""
+
+
+_COLUMNS: LiteralString = """
+    SELECT alarm.alarm_id, tag.name AS tag, area, equipment, description, unit, alarm.level, limit_value, priority,
+           state, crossed_at, raised_at, returned_at, alarm.value, extreme, late, withdrawn, acked_at, acked_by,
+           CASE WHEN state = 'SHELVED' THEN until END AS shelved_until
+      FROM alarm JOIN tag USING (tag_id)
+      LEFT JOIN v_place ON path = tag.equipment
+      LEFT JOIN alarm_shelf AS shelf ON shelf.tag_id = alarm.tag_id AND shelf.level = alarm.level
+     WHERE (%(site)s = '*' OR tag.site = %(site)s)
+"""
+
+
+def alarms(
+    database: Database,
+    site: str,
+    *,
+    states: Sequence[str] | None = None,
+    area: str | None = None,
+    tags: Sequence[str] | None = None,
+    priorities: Sequence[str] | None = None,
+    active: bool | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    withdrawn: bool = False,
+    before: tuple[datetime, int] | None = None,
+    limit: int,
+) -> list[Alarm]:
+    """Alarms that were active in [start, end), the latest raised first; withdrawn ones only when asked for."""
+    before_at, before_id = before or (None, None)
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Alarm)) as cursor:
+        return cursor.execute(
+            _COLUMNS
+            + """
+               AND (%(states)s::text[] IS NULL OR state = ANY (%(states)s))
+               AND (%(area)s::text IS NULL OR area = %(area)s)
+               AND (%(tags)s::text[] IS NULL OR tag.name = ANY (%(tags)s))
+               AND (%(priorities)s::text[] IS NULL OR priority = ANY (%(priorities)s))
+               AND (%(active)s::boolean IS NULL OR (returned_at IS NULL) = %(active)s)
+               AND (%(start)s::timestamptz IS NULL OR returned_at IS NULL OR returned_at >= %(start)s)
+               AND (%(end)s::timestamptz IS NULL OR raised_at < %(end)s)
+               AND (%(withdrawn)s OR NOT withdrawn)
+               AND (%(before_at)s::timestamptz IS NULL OR (raised_at, alarm_id) < (%(before_at)s, %(before_id)s::bigint))
+             ORDER BY raised_at DESC, alarm_id DESC LIMIT %(limit)s
+            """,
+            {
+                "site": site, "states": None if states is None else list(states), "area": area,
+                "tags": None if tags is None else list(tags), "active": active, "start": start, "end": end,
+                "priorities": None if priorities is None else list(priorities), "withdrawn": withdrawn,
+                "before_at": before_at, "before_id": before_id, "limit": limit,
+            },
+        ).fetchall()  # fmt: skip
+
+
+def alarm(database: Database, site: str, alarm_id: int) -> Alarm | None:
+    """One alarm, None where there is none for the site."""
+    with database.connection() as connection:
+        return _alarm(connection, site, alarm_id)
+
+
+def changes(database: Database, alarm_id: int) -> list[Change]:
+    """Every state of an alarm, in order."""
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Change)) as cursor:
+        return cursor.execute(
+            "SELECT at, from_state, to_state, by, comment FROM alarm_change WHERE alarm_id = %s ORDER BY change_id",
+            [alarm_id],
+        ).fetchall()
+
+
+def ack(database: Database, site: str, alarm_id: int, *, by: str, comment: str) -> Alarm | None:
+    """Acknowledge an alarm and the older ones of the same limit, audited; None where there is none for the site.
+
+    An acknowledged one stays as it is. Raises NotNow when there is nothing to acknowledge.
+    """
+    with database.connection() as connection:
+        found = _alarm(connection, site, alarm_id, lock=True)
+        if found is None or found.state == "ACKED":
+            return found
+        if found.state not in ("UNACK", "RTN_UNACK"):
+            raise NotNow(found.state)
+        rows = connection.execute(
+            """
+            UPDATE alarm SET state = CASE state WHEN 'UNACK' THEN 'ACKED' ELSE 'NORM' END,
+                             acked_at = clock_timestamp(), acked_by = %(by)s
+              FROM (SELECT other.alarm_id, other.state AS was FROM alarm one JOIN alarm other USING (tag_id, level)
+                     WHERE one.alarm_id = %(id)s AND other.raised_at <= one.raised_at
+                       AND other.state IN ('UNACK', 'RTN_UNACK') ORDER BY other.alarm_id FOR UPDATE OF other) AS due
+             WHERE alarm.alarm_id = due.alarm_id RETURNING alarm.alarm_id, was, state
+            """,
+            {"id": alarm_id, "by": by},
+        ).fetchall()
+        _changed(connection, rows, by, comment)
+        keys.audit(connection, by, "alarm.ack", found.tag, {"alarms": [row[0] for row in rows], "comment": comment})
+        return _alarm(connection, site, alarm_id)
+
+
+def shelve(database: Database, site: str, alarm_id: int, *, until: datetime, by: str, reason: str) -> Alarm | None:
+    """Announce nothing of this limit of the tag until then, audited; None where there is no such alarm for the site."""
+    with database.connection() as connection:
+        found = _alarm(connection, site, alarm_id, lock=True)
+        if found is None:
+            return None
+        if found.returned_at is not None or found.withdrawn:
+            raise NotNow(found.state)
+        connection.execute(
+            """
+            INSERT INTO alarm_shelf (tag_id, level, until, by, reason)
+            SELECT tag_id, level, %s, %s, %s FROM alarm WHERE alarm_id = %s
+            ON CONFLICT (tag_id, level) DO UPDATE SET until = excluded.until, by = excluded.by, reason = excluded.reason
+            """,
+            [until, by, reason, alarm_id],
+        )
+        # What has returned meanwhile and waits for an acknowledgement keeps waiting for it.
+        connection.execute("UPDATE alarm SET state = 'SHELVED' WHERE alarm_id = %s", [alarm_id])
+        _changed(connection, [(alarm_id, found.state, "SHELVED")], by, f"until {until.isoformat()}: {reason}")
+        keys.audit(connection, by, "alarm.shelve", found.tag, {"alarm": alarm_id, "level": found.level, "until": until.isoformat(), "reason": reason})  # fmt: skip
+        return _alarm(connection, site, alarm_id)
+
+
+def unshelve(database: Database, site: str, alarm_id: int, *, by: str, comment: str) -> Alarm | None:
+    """Take a limit off its shelf before its time, audited: what is active is announced anew. Raises NotNow."""
+    with database.connection() as connection:
+        found = _alarm(connection, site, alarm_id, lock=True)
+        if found is None:
+            return None
+        if found.state != "SHELVED":
+            raise NotNow(found.state)
+        connection.execute(
+            "DELETE FROM alarm_shelf USING alarm a WHERE a.alarm_id = %s AND alarm_shelf.tag_id = a.tag_id AND alarm_shelf.level = a.level",
+            [alarm_id],
+        )
+        state = "UNACK" if found.returned_at is None else "NORM"
+        connection.execute(
+            "UPDATE alarm SET state = %s, acked_at = NULL, acked_by = NULL WHERE alarm_id = %s", [state, alarm_id]
+        )
+        _changed(connection, [(alarm_id, "SHELVED", state)], by, comment)
+        keys.audit(connection, by, "alarm.unshelve", found.tag, {"alarm": alarm_id, "comment": comment})
+        return _alarm(connection, site, alarm_id)
+
+
+def _alarm(connection: Connection, site: str, alarm_id: int, *, lock: bool = False) -> Alarm | None:
+    if lock:
+        connection.execute("SELECT FROM alarm WHERE alarm_id = %s FOR UPDATE", [alarm_id])
+    with connection.cursor(row_factory=class_row(Alarm)) as cursor:
+        return cursor.execute(_COLUMNS + " AND alarm.alarm_id = %(id)s", {"site": site, "id": alarm_id}).fetchone()
+
+
+def _changed(connection: Connection, rows: Sequence[tuple[int, str, str]], by: str, comment: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO alarm_change (alarm_id, from_state, to_state, by, comment) VALUES (%s, %s, %s, %s, %s)",
+            [[alarm_id, before, after, by, comment] for alarm_id, before, after in rows],
+        )
+
+
+def raised(
+    database: Database, site: str, start: datetime, end: datetime, area: str | None, limit: int
+) -> list[tuple[datetime, str, str, str]]:
+    """(time, tag, level, priority) of the alarms raised in [start, end) and not withdrawn, in the order of time."""
+    with database.connection() as connection:
+        return connection.execute(
+            """
+            SELECT raised_at, tag.name, alarm.level, priority
+              FROM alarm JOIN tag USING (tag_id) LEFT JOIN v_place ON path = tag.equipment
+             WHERE (%(site)s = '*' OR tag.site = %(site)s) AND NOT withdrawn
+               AND raised_at >= %(start)s AND raised_at < %(end)s AND (%(area)s::text IS NULL OR area = %(area)s)
+             ORDER BY raised_at, alarm_id LIMIT %(limit)s
+            """,
+            {"site": site, "start": start, "end": end, "area": area, "limit": limit},
+        ).fetchall()
