@@ -1,0 +1,215 @@
+"""Alarms by REST, on alarms that maintain's round has found: states, people, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from fastapi.testclient import TestClient
+from psycopg.conninfo import make_conninfo
+
+from hefa_platform.store import alarm_watch
+from hefa_platform.store.alarm_figures import chattering, floods
+
+LEVEL, PH = "A1-FEED.DISS.TK-121.lvl", "A2-SX.SXA.MS-A01.ph"
+
+
+class Site:
+    """A site on which alarms are raised and ended by readings, as of now."""
+
+    def __init__(self, site: Any, connection: Any) -> None:
+        self.site, self.connection = site, connection
+        self.begun = datetime.now(UTC) - timedelta(hours=2)
+        site.execute("UPDATE alarm_progress SET checkpoint = %s", self.begun)
+        self.at = self.begun
+
+    def show(self, tag: str, value: float, minutes: float = 1) -> None:
+        """A reading, a while later, and what maintain makes of it."""
+        self.at += timedelta(minutes=minutes)
+        self.site.watermark(self.begun)
+        self.site.record(tag, [(self.at, value, 192)])
+        self.watch()
+
+    def watch(self, ahead: timedelta = timedelta(seconds=50)) -> None:
+        alarm_watch.watch(self.connection, self.at + ahead)
+
+
+@pytest.fixture(scope="module")
+def plant_(site: Any, role_passwords: dict[str, str]) -> Iterator[Site]:
+    dsn = make_conninfo(site.admin, user="hefa_jobs", password=role_passwords["hefa_jobs"])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield Site(site, connection)
+
+
+def newest(client: TestClient, **query: Any) -> dict[str, Any]:
+    answer = client.get("/v1/alarms", params={"limit": 1, **query})
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json()["items"][0])
+
+
+def post(client: TestClient, alarm: dict[str, Any], verb: str, status: int = 200, **body: Any) -> dict[str, Any]:
+    answer = client.post(f"/v1/alarms/{alarm['id']}/{verb}", json=body)
+    assert answer.status_code == status, answer.text
+    return dict(answer.json())
+
+
+def test_seen_then_over(plant_: Site, client: TestClient) -> None:
+    plant_.show(LEVEL, 55)
+    assert client.get("/v1/alarms").json() == {"items": [], "next": None}
+    plant_.show(LEVEL, 87)
+    alarm = newest(client)
+    assert (alarm["tag"], alarm["limit"], alarm["state"], alarm["active"], alarm["priority"]) == (
+        LEVEL,
+        "h",
+        "UNACK",
+        True,
+        "low",
+    )
+    assert (alarm["value"], alarm["limit_value"], alarm["unit"], alarm["area"]) == (87, 85, "%", "A1-FEED")
+    with site_client(plant_, "operator") as operator:
+        seen = post(operator, alarm, "ack", comment="pump started")
+    assert (seen["state"], seen["acked"] is not None) == ("ACKED", True)
+    assert post(client, alarm, "ack") == seen, "again changes nothing"
+    plant_.show(LEVEL, 55)
+    over = client.get(f"/v1/alarms/{alarm['id']}").json()
+    assert (over["state"], over["active"], over["returned"] is not None) == ("NORM", False, True)
+    assert [(c["from"], c["to"], c["by"] == "system", c["comment"]) for c in over["changes"]] == [
+        (None, "UNACK", True, ""), ("UNACK", "ACKED", False, "pump started"), ("ACKED", "NORM", True, "returned"),
+    ]  # fmt: skip
+    assert post(client, alarm, "ack", 409)["detail"] == "The alarm is NORM: there is nothing to acknowledge."
+    ((action, subject),) = plant_.site.execute("SELECT action, subject FROM audit WHERE action LIKE 'alarm%%'")
+    assert (action, subject) == ("alarm.ack", LEVEL)
+
+
+def site_client(plant_: Site, role: Any, site: str = "*") -> TestClient:
+    return plant_.site.client(role, site)
+
+
+def test_over_before_it_was_seen(plant_: Site, client: TestClient) -> None:
+    plant_.show(LEVEL, 87)
+    plant_.show(LEVEL, 55)
+    first = newest(client)
+    assert first["state"] == "RTN_UNACK"
+    plant_.show(LEVEL, 88)
+    second = newest(client)
+    assert (second["id"] != first["id"], second["state"]) == (True, "UNACK")
+    assert post(client, second, "ack")["state"] == "ACKED"
+    assert client.get(f"/v1/alarms/{first['id']}").json()["state"] == "NORM", "older ones are seen with it"
+    plant_.show(LEVEL, 55)
+
+
+def test_shelved_and_announced_again(plant_: Site, client: TestClient) -> None:
+    plant_.show(LEVEL, 87)
+    alarm = newest(client)
+    shelved = post(client, alarm, "shelve", until=(plant_.at + timedelta(days=1)).isoformat(), reason="cleaning")
+    assert (shelved["state"], shelved["shelved_until"] is not None) == ("SHELVED", True)
+    plant_.show(LEVEL, 55)
+    assert newest(client)["state"] == "NORM"
+    plant_.show(LEVEL, 87)
+    again = newest(client)
+    assert (again["id"] != alarm["id"], again["state"]) == (True, "SHELVED"), "still on the shelf"
+    plant_.site.execute("UPDATE alarm_shelf SET until = %s", plant_.at)
+    plant_.watch()
+    expired = client.get(f"/v1/alarms/{again['id']}").json()
+    assert (expired["state"], expired["changes"][-1]["comment"]) == ("UNACK", "the shelving ran out")
+    assert post(client, again, "shelve", minutes=30, reason="cleaning")["state"] == "SHELVED"
+    assert post(client, again, "unshelve")["state"] == "UNACK"
+    assert post(client, again, "unshelve", 409)["title"] == "Not in this state"
+    plant_.show(LEVEL, 55)
+    assert post(client, again, "shelve", 409, minutes=30, reason="x")["detail"].endswith(
+        "only what is active can be shelved."
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"reason": "x"}, "Give minutes or until"),
+        ({"reason": "x", "minutes": 5, "until": "2099-01-01T00:00:00Z"}, "Give minutes or until"),
+        ({"reason": "x", "until": "2099-01-01T00:00:00Z"}, "at most 30 days"),
+        ({"reason": "x", "until": "2020-01-01T00:00:00Z"}, "must lie ahead"),
+        ({"reason": "x", "minutes": -1}, "greater than 0"),
+        ({"minutes": 5}, "reason"),
+    ],
+)
+def test_a_bad_shelving_is_told_what_to_do(plant_: Site, client: TestClient, body: Any, says: str) -> None:
+    assert says in post(client, newest(client), "shelve", 422, **body)["detail"]
+
+
+def test_who_may_and_what_is_there(plant_: Site, client: TestClient) -> None:
+    alarm = newest(client)
+    with site_client(plant_, "viewer") as viewer:
+        post(viewer, alarm, "ack", 403)
+    with site_client(plant_, "operator", "ELSEWHERE") as other:
+        assert other.get("/v1/alarms").json()["items"] == []
+        post(other, alarm, "ack", 404)
+        post(other, alarm, "shelve", 404, minutes=1, reason="x")
+        post(other, alarm, "unshelve", 404)
+    assert client.get("/v1/alarms/9223372036854775807").status_code == 404
+
+
+def test_alarms_are_filtered_and_paged(plant_: Site, client: TestClient) -> None:
+    plant_.show(PH, 3.0)
+    plant_.show(PH, 3.5)
+    assert newest(client, area="A2-SX")["tag"] == PH
+    every = [item["id"] for item in client.get("/v1/alarms").json()["items"]]
+    paged: list[int] = []
+    query: dict[str, Any] = {"limit": 2}
+    while True:
+        page = client.get("/v1/alarms", params=query).json()
+        paged += [item["id"] for item in page["items"]]
+        if page["next"] is None:
+            break
+        query["cursor"] = page["next"]
+    assert paged == every
+    assert [item["tag"] for item in client.get("/v1/alarms?active=true").json()["items"]] == [PH]
+    assert {item["state"] for item in client.get("/v1/alarms?state=NORM&state=UNACK").json()["items"]} == {
+        "NORM",
+        "UNACK",
+    }
+    assert client.get("/v1/alarms?priority=high").json()["items"] == []
+    assert client.get("/v1/alarms", params={"to": plant_.begun.isoformat()}).json()["items"] == []
+    assert client.get("/v1/alarms?tag=none").json()["items"] == []
+    assert client.get("/v1/alarms?state=LOUD").status_code == 422
+
+
+def test_figures(plant_: Site, client: TestClient) -> None:
+    found = client.get("/v1/alarms/kpi").json()
+    alarms = client.get("/v1/alarms").json()["items"]
+    assert (found["raised"], found["active"], found["per_hour"]) == (len(alarms), 1, pytest.approx(len(alarms) / 24))
+    assert found["top"][0] == {"tag": LEVEL, "limit": "h", "alarms": 5, "share": 5 / 6}
+    assert (found["top_share"], found["priorities"]["low"]["share"], found["priorities"]["low"]["goal"]) == (1, 1, 0.8)
+    assert (found["floods"], found["chattering"], found["stale"]) == ([], [], [])
+    empty = client.get("/v1/alarms/kpi?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z").json()
+    assert (empty["raised"], empty["top_share"], empty["priorities"]["high"]["share"]) == (0, None, None)
+    assert client.get("/v1/alarms/kpi?from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z").status_code == 422
+    plant_.site.execute("UPDATE alarm SET raised_at = raised_at - interval '25 hours' WHERE returned_at IS NULL")
+    assert [alarm["tag"] for alarm in client.get("/v1/alarms/kpi").json()["stale"]] == [PH]
+
+
+T = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (range(0, 600, 60), []),  # ten in ten minutes
+        (range(0, 601, 60), []),  # the eleventh ten minutes after the first
+        (range(0, 600, 59), [(0, 590, 11, 11)]),
+        ([*range(0, 300, 20), *range(5000, 5300, 20)], [(0, 280, 15, 15), (5000, 5280, 15, 15)]),
+        (range(0, 3600, 50), [(0, 3550, 72, 12)]),
+    ],
+)
+def test_a_flood_is_more_than_ten_in_ten_minutes(seconds: Any, expected: list[tuple]) -> None:
+    times = [T + timedelta(seconds=s) for s in seconds]
+    found = [((f.start - T).seconds, (f.end - T).seconds, f.alarms, f.peak) for f in floods(times)]
+    assert found == expected
+
+
+def test_chattering_is_three_within_a_minute() -> None:
+    raised = [("a", 0), ("b", 1), ("a", 20), ("b", 40), ("a", 59), ("b", 61), ("c", 62), ("b", 62)]
+    found = chattering([(point, T + timedelta(seconds=s)) for point, s in raised])
+    assert found == {"a": (3, 3), "b": (4, 3)}
