@@ -6,15 +6,17 @@ import base64
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import psycopg
 import pytest
 import uvicorn
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -191,8 +193,84 @@ def empty_portal(postgres: str, migrated: str | None, role_passwords: dict[str, 
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bare_portal(postgres: str, migrated: str | None, role_passwords: dict[str, str]) -> Iterator[Portal]:
     """A schema and nothing in it: what a portal sees that is quicker than the rest of the stack."""
     with portal_on(postgres, migrated, role_passwords, None) as running:
         yield running
+
+
+# --- the browser: one for the whole run, a context of its own for each page ------------------------------------------
+
+
+@dataclass
+class Witness:
+    """What a page did that it should not: errors on the console, requests to other hosts, answers that failed."""
+
+    host: str
+    faults: list[str] = field(default_factory=list)
+    weight: float = 0.0  # bytes over the wire, as they came: compressed, with an empty cache
+
+    def watch(self, page: Page) -> None:
+        page.on("console", lambda m: m.type in ("error", "warning") and self.faults.append(m.text))
+        page.on("pageerror", lambda e: self.faults.append(str(e)))
+        page.on("request", lambda r: urlsplit(r.url).netloc not in (self.host, "") and self.faults.append(r.url))
+        page.on("response", lambda r: r.status >= 400 and self.faults.append(f"{r.status} {r.url}"))
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        session.on("Network.loadingFinished", self._weigh)
+
+    def _weigh(self, event: dict[str, Any]) -> None:
+        self.weight += event["encodedDataLength"]
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One Chromium for all tests of a run."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def signed_in_state(browser: Browser, portal: Portal) -> Any:
+    """The cookies of somebody who signed in by hand."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{portal.url}/live/search?q=ph")
+    page.get_by_label("API key").fill(portal.key)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/live/search?q=ph")
+    kept = context.storage_state()
+    context.close()
+    return kept
+
+
+@pytest.fixture
+def open_page(browser: Browser, portal: Portal, signed_in_state: Any) -> Iterator[Callable[..., tuple[Page, Witness]]]:
+    """Opens signed-in pages, and says what each does wrong. `open_page("/energy")`, or without a path an empty one."""
+    contexts: list[BrowserContext] = []
+
+    def make(path: str = "", *, scheme: Any = "light", width: int = 1440, **more: Any) -> tuple[Page, Witness]:
+        state = {"storage_state": signed_in_state} | more
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **state)
+        contexts.append(context)
+        page = context.new_page()
+        witness = Witness(urlsplit(portal.url).netloc)
+        witness.watch(page)
+        if path:
+            page.goto(portal.url + path)
+        return page, witness
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(open_page: Callable[..., tuple[Page, Witness]]) -> Iterator[Page]:
+    """A signed-in page that does nothing wrong."""
+    opened, witness = open_page()
+    yield opened
+    assert witness.faults == []

@@ -1,105 +1,53 @@
 """Pages as people see them: a real browser, the real portal, API and database."""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-PAGES = (
-    "/live",
-    "/live/areas/A2-SX",
-    "/live/areas/unassigned",
-    "/live/tags/A1-FEED.DISS.R-101.ph?span=24h",
-    "/live/tags/A6-UTIL.ELEC.PM-MAIN.e",
-    "/live/search?q=ph",
-    "/energy?period=24h",
-    "/energy?period=24h&by=line",
-    "/material?period=24h&material=HCl&by=meter",
-)
+HERE = Path(__file__).parent
+PAGES = [line for line in (HERE / "pages.txt").read_text("utf-8").splitlines() if line and not line.startswith("#")]
+AXE = (HERE / "vendor" / "axe-core" / "axe.min.js").read_text("utf-8")
+LIGHT = 600_000  # bytes a page may weigh, compressed
+DARK = "rgb(12, 16, 22)"
+SIDEWAYS = "document.documentElement.scrollWidth > innerWidth"
+
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-@dataclass
-class Witness:
-    """What a page did that it should not: errors on the console, requests to other hosts, answers that failed."""
-
-    host: str
-    faults: list[str] = field(default_factory=list)
-
-    def watch(self, page: Page) -> None:
-        page.on("console", lambda m: m.type in ("error", "warning") and self.faults.append(m.text))
-        page.on("pageerror", lambda e: self.faults.append(str(e)))
-        page.on("request", lambda r: urlsplit(r.url).netloc not in (self.host, "") and self.faults.append(r.url))
-        page.on("response", lambda r: r.status >= 400 and self.faults.append(f"{r.status} {r.url}"))
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-@pytest.fixture(scope="module")
-def cookies(browser: Browser, portal) -> Any:
-    """The cookies of somebody who signed in by hand."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(f"{portal.url}/live/search?q=ph")
-    page.get_by_label("API key").fill(portal.key)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/live/search?q=ph")
-    kept = context.storage_state()
-    context.close()
-    return kept
-
-
-@pytest.fixture
-def open_page(browser: Browser, portal, cookies) -> Iterator[Callable[..., tuple[Page, Witness]]]:
-    """Opens signed-in pages, and says what each does wrong."""
-    contexts = []
-
-    def make(*, scheme: Any = "light", width: int = 1440) -> tuple[Page, Witness]:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, storage_state=cookies
-        )
-        contexts.append(context)
-        page = context.new_page()
-        witness = Witness(urlsplit(portal.url).netloc)
-        witness.watch(page)
-        return page, witness
-
-    yield make
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture
-def page(open_page) -> Iterator[Page]:
-    opened, witness = open_page()
-    yield opened
-    assert witness.faults == []
+def scan(page: Page, *rules: str) -> list[str]:
+    """What axe-core finds on the page as it is now, one line each."""
+    only = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": _RULES}
+    found = page.evaluate(
+        "async (only) => (await axe.run(document, {runOnly: only, resultTypes: ['violations']})).violations", only
+    )
+    return [f"{v['id']}: {v['help']}: {n['target'][0]} {n['html'][:160]}" for v in found for n in v["nodes"][:3]]
 
 
 @pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390), ("light", 2560)])
-def test_pages_render_at_every_width_in_both_themes(open_page, portal, path: str, scheme: str, width: int) -> None:
-    page, witness = open_page(scheme=scheme, width=width)
-    page.goto(portal.url + path)
-    page.wait_for_load_state("load")
-    page.wait_for_timeout(400)
+def test_a_page_is_whole_light_and_for_everybody(open_page: Any, path: str) -> None:
+    """One load: weight, both themes, from a phone to a wall, accessibility, nothing on the console."""
+    page, witness = open_page(path)
+    expect(page.locator("[data-chart]:not([data-drawn])")).to_have_count(0)
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     assert page.locator("h1").count() == 1
     expect(page.get_by_text("Simulated data", exact=True)).to_be_visible()
-    expect(page.get_by_role("navigation", name="Apps")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
     assert page.evaluate("getComputedStyle(document.body).fontFamily").startswith("Inter")
-    assert page.evaluate("document.fonts.check('16px Inter')")
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(12, 16, 22)"
-    assert dark == (scheme == "dark")
+    page.wait_for_function("document.fonts.check('16px Inter')")
+    assert 10_000 < witness.weight < LIGHT
+    page.evaluate(AXE)
+    assert scan(page) == []
+    assert not page.evaluate(SIDEWAYS)
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == DARK
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator("[data-chart]:not([data-drawn])")).to_have_count(0)
+    assert not page.evaluate(SIDEWAYS), "the page scrolls sideways on a phone"
+    assert scan(page, "color-contrast", "target-size", "scrollable-region-focusable") == []
+    page.set_viewport_size({"width": 2560, "height": 1440})
+    assert not page.evaluate(SIDEWAYS)
     assert witness.faults == []
 
 
@@ -240,20 +188,6 @@ def test_without_scripts_every_figure_is_there(browser: Browser, portal) -> None
     page.goto(f"{portal.url}/live")
     assert page.locator("article.area").count() == 7
     context.close()
-
-
-@pytest.mark.parametrize("path", ["/live", "/energy?period=24h"])
-def test_pages_are_light(open_page, portal, path: str) -> None:
-    """Compressed, with an empty cache; the stream aside."""
-    page, _ = open_page()
-    session = page.context.new_cdp_session(page)
-    sizes: list[float] = []
-    session.send("Network.enable")
-    session.send("Network.setCacheDisabled", {"cacheDisabled": True})
-    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-    page.goto(portal.url + path)
-    page.wait_for_timeout(1500)
-    assert 10_000 < sum(sizes) < 600_000
 
 
 def test_errors_are_designed(open_page, portal) -> None:

@@ -2,6 +2,8 @@ import hashlib
 import re
 from pathlib import Path
 
+import pytest
+
 import hefa_apps
 from hefa_apps.page import STATIC, static
 
@@ -9,13 +11,14 @@ HERE = Path(hefa_apps.__file__).parent
 VENDOR = STATIC / "vendor"
 
 
-def test_vendored_files_are_unmodified_and_licensed() -> None:
-    listed = dict(reversed(line.split("  ")) for line in (VENDOR / "SHA256SUMS").read_text().splitlines())
-    there = {p.relative_to(VENDOR).as_posix() for p in VENDOR.rglob("*") if p.is_file() and p.parent != VENDOR}
+@pytest.mark.parametrize("vendor", [VENDOR, Path(__file__).parent / "vendor"], ids=["product", "tests"])
+def test_vendored_files_are_unmodified_and_licensed(vendor: Path) -> None:
+    listed = dict(reversed(line.split("  ")) for line in (vendor / "SHA256SUMS").read_text().splitlines())
+    there = {p.relative_to(vendor).as_posix() for p in vendor.rglob("*") if p.is_file() and p.parent != vendor}
     assert set(listed) == there
     for name, digest in listed.items():
-        assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == digest
-    for folder in filter(Path.is_dir, VENDOR.iterdir()):
+        assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == digest
+    for folder in filter(Path.is_dir, vendor.iterdir()):
         assert (folder / "LICENSE").is_file()
 
 
