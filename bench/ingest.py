@@ -145,7 +145,7 @@ class Bench:
             gateways = [stack.enter_context(Gateway(self.platform.broker.url(edge), edge)) for edge in EDGES]
             for gateway in gateways:
                 gateway.wait_for_workers()
-            alone = self._ages(gateways, 10)
+            alone = self.ages(gateways, 10)
             yield Finding("age at the ack, p50, 10,000 readings/s", alone[0], "ms", "", limit)
             yield Finding(
                 "age at the ack, p99, 10,000 readings/s", alone[1], "ms", "<= 300", "250 ms are the envelope's"
@@ -153,7 +153,7 @@ class Bench:
             stack.enter_context(self.platform.rollups())
             base, key = stack.enter_context(self.platform.api())
             stack.enter_context(_asking(base, key, self._tags))
-            busy = self._ages(gateways, 15)
+            busy = self.ages(gateways, 15)
             yield Finding("the same with rollups and the API at work, p50", busy[0], "ms")
             yield Finding("the same with rollups and the API at work, p99", busy[1], "ms", "<= 500")
         self.platform.empty()
@@ -247,7 +247,7 @@ class Bench:
             connection.execute(statement, [tag, now + k], prepare=True)
         return count / (time.perf_counter() - began)
 
-    def _ages(self, gateways: Sequence[Gateway], seconds: float) -> tuple[float, float]:
+    def ages(self, gateways: Sequence[Gateway], seconds: float) -> tuple[float, float]:
         """p50 and p99, in ms, of a reading's age when its ack is there. The first two seconds warm up."""
         tick_s, close_s = 0.025, 0.25
         per_tick = round(10_000 / len(gateways) * tick_s)
