@@ -97,7 +97,7 @@ def events(caller: Viewer, query: Annotated[Ask, Query()]) -> Events:
     | {200: {"model": Event, "description": "This request was here before: the event kept then"}},
     openapi_extra={"requestBody": {"content": {"application/json": {"example": _NOTE}}}},
 )
-def post(
+def post_event(
     caller: Operator,
     body: NewEvent,
     response: Response,
