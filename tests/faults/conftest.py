@@ -11,6 +11,7 @@ import secrets as token
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.timeout(0))  # hours are meant
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """One of several processes (`-n`) hands its lines to the one that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["rows"] = [asdict(row) for row in session.config.stash[_rows]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    node.config.stash[_rows] += [Row(**row) for row in getattr(node, "workeroutput", {}).get("rows", [])]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     lines = table([row for row in config.stash[_rows] if row.number != "0"])
     if config.stash[_rows]:
@@ -57,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for line in lines:
             terminalreporter.line(line)
     target = config.getoption("--table")
-    if target is not None:
+    if target is not None and not hasattr(config, "workeroutput"):
         target.write_text("\n".join(lines) + "\n")
 
 

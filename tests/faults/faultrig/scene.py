@@ -28,6 +28,7 @@ from faultrig.proxy import Proxy
 from faultrig.stranger import Stranger
 
 from hefa_demo.broker import Broker
+from hefa_demo.ports import answers, free_port
 from hefa_demo.process import Child, Server, wait_until
 from hefa_platform.secrets import Places
 from hefa_platform.secrets import write as write_secrets
@@ -144,6 +145,20 @@ class Scene:
         child.start()
         self._others.append(child)
         return child
+
+    def start_api(self) -> int:
+        """The REST API; returns its port, which answers."""
+        port = free_port()
+        child = Child(
+            "api",
+            [str(BIN / "hefa-platform"), "serve"],
+            self.folder / "logs" / "api.log",
+            env=_environ(HEFA_DSN=self.dsns["api"], HEFA_API_PORT=str(port)),
+        )
+        child.start()
+        self._others.append(child)
+        self.until(lambda: answers("127.0.0.1", port), "the API answers")
+        return port
 
     def start_edge(
         self,

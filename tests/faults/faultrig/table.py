@@ -11,6 +11,7 @@ _HEAD = ("#", "fault", "kills", "recorded", "stored", "refused", "given up", "lo
 
 def table(rows: Sequence[Row]) -> list[str]:
     """Lines of a Markdown table with its sums. `refused` is in quarantine or kept as a conflict, `given up` told by gaps."""
+    rows = sorted(rows, key=lambda row: int(row.number) if row.number.isdigit() else 99)
     cells = [_cells(row) for row in rows]
     total = Row("", "**all**", problems=[])
     for row in rows:
