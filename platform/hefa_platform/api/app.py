@@ -10,6 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from hefa_platform.access import Access
 from hefa_platform.api import (
     alarms,
+    audit,
     consumption,
     docs,
     events,
@@ -111,6 +112,7 @@ def _routes() -> FastAPI:
         pipeline,
         quarantine,
         keys,
+        audit,
         health,
     ):
         app.include_router(module.router)
