@@ -16,12 +16,14 @@ from hefa_apps.energy.emissions import Emission
 from hefa_apps.energy.model import KWH_PER, MADE_HERE, flows, night, tree
 from hefa_apps.energy.registers import ELECTRICITY, carriers, finest, metered, quarters, seen, tariffs
 from hefa_apps.energy.study import Study
-from hefa_apps.energy.tariff import BandCost, Bill, bill
+from hefa_apps.energy.tariff import BandCost, Bill, bill, in_force
 from hefa_apps.figures import number
 from hefa_apps.metrics import Reckoning, plain
 from hefa_apps.metrics.use import FEED
 from hefa_apps.page import places
 from hefa_apps.usage import UNACCOUNTED, ordered, share, total
+
+MOST_SLOTS = 96  # of an hour or less, that a chart of cost shows one by one
 
 Sentences = Callable[..., str]  # the words of the portal: id and fields to a sentence
 
@@ -74,7 +76,7 @@ def cost(r: Reckoning, zone: ZoneInfo, name: str = ELECTRICITY) -> dict[str, Any
         return (
             answer
             | dict.fromkeys(nothing)
-            | {"reason": formulas.NO_TARIFF, "settings": [], "bands": [], "areas": [], "days": []}
+            | {"reason": formulas.NO_TARIFF, "settings": [], "bands": [], "areas": [], "days": [], "slots": []}
             | {"figures": figures(r, ids) if name == ELECTRICITY else []}
         )
     hours = formulas.hourly(r, name)
@@ -103,6 +105,7 @@ def cost(r: Reckoning, zone: ZoneInfo, name: str = ELECTRICITY) -> dict[str, Any
         "bands": [_band(band, found) for band in found.bands],
         "areas": _areas(r, hours, dated.tariffs, found, tonnes),
         "days": _days(hours, dated.tariffs, r.catalogue.root.zone, zone),
+        "slots": _slots(hours, dated.tariffs, r.catalogue.root.zone, zone),
         "figures": figures(r, ids) if name == ELECTRICITY else [],
     }
 
@@ -156,6 +159,23 @@ def _days(hours: list[Use], dated: Any, site: ZoneInfo, zone: ZoneInfo) -> list[
             costs[band.band] = _plus(costs.get(band.band), band.cost)
         found.append({"day": day.isoformat(), "kwh": part.kwh, "cost": part.energy, "bands": costs})
     return found
+
+
+def _slots(hours: list[Use], dated: Any, site: ZoneInfo, zone: ZoneInfo) -> list[dict[str, Any]]:
+    """Energy charge of each slot with its band, for periods of a few days; none for longer ones."""
+    found = formulas.slots(hours)
+    if len(found) > MOST_SLOTS:
+        return []
+    return [
+        {
+            "start": slot.start.astimezone(zone),
+            "band": (tariff := in_force(dated, slot.start)).band(slot.start.astimezone(site)),
+            "price": (price := tariff.price(slot.start.astimezone(site))),
+            "kwh": slot.kwh,
+            "cost": None if slot.kwh is None else slot.kwh * price,
+        }
+        for slot in found
+    ]
 
 
 def _plus(a: float | None, b: float | None) -> float | None:

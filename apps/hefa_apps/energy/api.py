@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from hefa_apps.client import Catalogue, Refused
-from hefa_apps.energy import answers, outlook, study, trial
+from hefa_apps.energy import answers, formulas, outlook, study, trial
 from hefa_apps.energy.carbon import REGION
 from hefa_apps.energy.model import CARRIERS
 from hefa_apps.energy.registers import ELECTRICITY
@@ -81,6 +81,7 @@ def use_csv(request: Request, asking: Asking, question: AskedUse, carrier: Name 
 @router.get("/overview", summary="The figures of the morning")
 def overview(view: Asks) -> dict[str, Any]:
     """Specific consumption, cost, night base load, peak, unmetered share, evaporators, kilns, carbon."""
+    formulas.prepare(view.r)
     return view.answer({"figures": answers.figures(view.r, answers.overview(view.r))})
 
 

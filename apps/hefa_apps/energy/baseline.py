@@ -116,7 +116,7 @@ class Saving:
 
 def fit(energy: Sequence[float], drivers: Sequence[Sequence[float]], names: Sequence[str], when: Sequence[int]) -> Fit:
     """Fit energy on drivers (one sequence each) over days numbered `when`, in order of time. Raises `NoFit`."""
-    from scipy import stats
+    from scipy import special
 
     y = np.asarray(energy, dtype=float)
     columns = np.asarray(drivers, dtype=float).reshape(len(names), len(y)) if names else np.empty((0, len(y)))
@@ -147,10 +147,10 @@ def fit(energy: Sequence[float], drivers: Sequence[Sequence[float]], names: Sequ
     s = float(np.sqrt(sse / (n - k)))
     errors = s * np.sqrt(np.diag(covariance))
     t = [float(v / e) if e > 0 else None for v, e in zip(b, errors, strict=True)]
-    p = [float(2 * stats.t.sf(abs(v), n - k)) if v is not None else None for v in t]
+    p = [float(2 * special.stdtr(n - k, -abs(v))) if v is not None else None for v in t]
     f_p = None
     if k > 1 and 0 < sse < total:
-        f_p = float(stats.f.sf((total - sse) / (k - 1) / (sse / (n - k)), k - 1, n - k))
+        f_p = float(special.fdtrc(k - 1, n - k, (total - sse) / (k - 1) / (sse / (n - k))))
     ends = [(None, None), *((float(c.min()), float(c.max())) for c in columns)]
     coefficients = tuple(
         Coefficient(name, float(b[i]), float(errors[i]), t[i], p[i], *ends[i], vif=None if i == 0 else vif[i - 1])
@@ -222,7 +222,7 @@ def saving(
     Days outside the baseline's range of a driver, by more than `MARGIN` of it, are left out and marked. When they are
     more than `MAX_OUTSIDE` of all days, or the baseline is weak, nothing is claimed.
     """
-    from scipy import stats
+    from scipy import special
 
     y = np.asarray(energy, dtype=float)
     x = _design(drivers, len(y))
@@ -251,7 +251,7 @@ def saving(
         return Saving(*(None,) * 9, claimed=False, **common)
     used, hoped = float(y[counted].sum()), float(expected[counted].sum())
     dof = max(1.0, _independent(found) - len(found.coefficients))
-    half = float(stats.t.ppf(0.5 + level / 2, dof)) * _error_of_sum(found, x[counted], np.asarray(when)[counted])
+    half = float(special.stdtrit(dof, 0.5 + level / 2)) * _error_of_sum(found, x[counted], np.asarray(when)[counted])
     saved = hoped - used
     sure = hoped - half > 0
     return Saving(

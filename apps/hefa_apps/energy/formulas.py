@@ -1,11 +1,26 @@
 """How the energy metrics are reckoned; what each means stands in `metrics/energy.toml`."""
 
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
 
-from hefa_apps.client import Catalogue, Tag, Use
+from hefa_apps.client import Catalogue, Series, Tag, Use
 from hefa_apps.energy.carbon import carbon
 from hefa_apps.energy.model import NIGHT, night
-from hefa_apps.energy.registers import ELECTRICITY, carriers, quarters, reactive, roots, rows, tariffs
+from hefa_apps.energy.registers import (
+    ELECTRICITY,
+    ask_factors,
+    ask_quarters,
+    ask_rows,
+    ask_tariffs,
+    carriers,
+    quarters,
+    reactive,
+    roots,
+    rows,
+    tariffs,
+)
 from hefa_apps.energy.tariff import Bill, Slot, bill
 from hefa_apps.metrics import Figure, Input, Members, Outcome, Reckoning
 from hefa_apps.metrics.reckoning import Formula
@@ -13,6 +28,7 @@ from hefa_apps.metrics.use import FEED
 from hefa_apps.usage import UNACCOUNTED, total
 
 _TONNE = 1e3
+LONG = 93  # days: beyond it figures are asked for one by one, as they are needed
 CURRENCY = "CNY"  # of every metric of money
 NO_TARIFF = "There is no tariff for electricity: enter one with POST /v1/settings/tariff."
 NO_FACTOR = "There is no factor for this: enter one with POST /v1/settings/factor."
@@ -192,22 +208,61 @@ def _ratio(r: Reckoning, meters: list[Tag], per: Tag, scale: float) -> Outcome:
 
 def _amount(r: Reckoning, tags: list[Tag]) -> tuple[float | None, float]:
     """Return what tags add up to over the range (a gauge per hour: its mean times the hours known), and coverage."""
+    seen = _machines(r)
+    amount, known, every, told = 0.0, 0.0, 0, False
+    for tag in tags:
+        one = seen[tag.tag]
+        for value, part in zip(one.value, one.coverage or (1.0,) * len(one.value), strict=True):
+            every += 1
+            known += part or 0.0
+            if value is not None:
+                told = True
+                amount += value if tag.kind == "counter" else value * (part or 0.0)
+    return (amount if told else None), (known / every if every else 0.0)
 
-    def ask() -> tuple[float | None, float]:
-        answer = r.caller.series([t.tag for t in tags], r.start, r.end, "1h", max_points=10_000)
-        amount, known, every, told = 0.0, 0.0, 0, False
-        for one in answer.series:
-            counter = r.catalogue.tags[one.tag].kind == "counter"
-            for value, part in zip(one.value, one.coverage or (1.0,) * len(one.value), strict=True):
-                every += 1
-                known += part or 0.0
-                if value is not None:
-                    told = True
-                    amount += value if counter else value * (part or 0.0)
-        return (amount if told else None), (known / every if every else 0.0)
 
-    names = tuple(t.tag for t in tags)
-    found: tuple[float | None, float] = r.once(("energy amount", names), ask)
+def _machines(r: Reckoning) -> dict[str, Series]:
+    """Return the hours of every tag that evaporators and kilns are judged by, asked at once."""
+    found: dict[str, Series] = r.once(("energy machines",), lambda: _ask_machines(r))
+    return found
+
+
+def _ask_machines(r: Reckoning) -> dict[str, Series]:
+    names: dict[str, None] = {}
+    for tag in r.catalogue.tags.values():
+        carrier = ELECTRICITY if _evaporated(tag) else "gas" if _burnt(tag) else None
+        meters = meters_of(r.catalogue, tag.line, carrier) if carrier else []
+        if meters:
+            names |= dict.fromkeys((tag.tag, *(meter.tag for meter in meters)))
+    if not names:
+        return {}
+    answer = r.caller.series(list(names), r.start, r.end, "1h", max_points=10_000)
+    return {one.tag: one for one in answer.series}
+
+
+def prepare(r: Reckoning) -> None:
+    """Ask for everything that the figures of a page need side by side, so that reckoning them waits for nothing."""
+    caller = r.caller
+    if (r.end - r.start) / timedelta(days=1) > LONG:
+        return
+    asks: dict[tuple[str, ...], Callable[[], Any]] = {
+        ("energy machines",): lambda: _ask_machines(r),
+        ("energy factors",): lambda: ask_factors(r),
+        ("energy tariffs", ELECTRICITY): lambda: ask_tariffs(r, ELECTRICITY),
+    }
+    if roots(r.catalogue, ELECTRICITY):
+        asks |= {
+            ("energy quarters",): lambda: ask_quarters(r),
+            ("energy rows", ELECTRICITY, "area", "1h"): lambda: ask_rows(r, ELECTRICITY, "area", "1h"),
+            ("energy rows", ELECTRICITY, "meter", ""): lambda: ask_rows(r, ELECTRICITY, "meter", None),
+        }
+    for key, found in zip(asks, caller.together(*asks.values()), strict=True):
+        r.once(key, partial(_same, found))
+    tags = {tag.tag for carrier in carriers(r.catalogue) for tag in roots(r.catalogue, carrier)} | set(_machines(r))
+    r.newest(tuple(sorted(tags)))
+
+
+def _same(found: Any) -> Any:
     return found
 
 

@@ -52,11 +52,13 @@ def metered(catalogue: Catalogue, carrier: str) -> str:
 def rows(r: Reckoning, carrier: str, by: str, step: str | None) -> list[Use]:
     """Return the use of a carrier by area, line or meter and step."""
 
-    def ask() -> list[Use]:
-        return list(r.caller.consumption(r.start, r.end, by=by, step=step, carriers=[carrier]).rows)
-
-    found: list[Use] = r.once(("energy rows", carrier, by, step), ask)
+    found: list[Use] = r.once(("energy rows", carrier, by, step or ""), lambda: ask_rows(r, carrier, by, step))
     return found
+
+
+def ask_rows(r: Reckoning, carrier: str, by: str, step: str | None) -> list[Use]:
+    """Ask the platform for what `rows` returns."""
+    return list(r.caller.consumption(r.start, r.end, by=by, step=step, carriers=[carrier]).rows)
 
 
 def finest(r: Reckoning, carrier: str, by: str = "line") -> list[Use]:
@@ -71,17 +73,18 @@ def finest(r: Reckoning, carrier: str, by: str = "line") -> list[Use]:
 
 def quarters(r: Reckoning) -> Demand:
     """Return the demand of the site by quarters of an hour. Raises `Refused` for more than the platform answers."""
-
-    def ask() -> Demand:
-        if (r.end - r.start) / QUARTER > MOST_QUARTERS:
-            most = int(MOST_QUARTERS * QUARTER / timedelta(days=1))
-            raise Refused(422, "too long", f"quarters of an hour are shown for {most} days at most; ask for less")
-        meters = roots(r.catalogue, metered(r.catalogue, ELECTRICITY))
-        answer = r.caller.series([t.tag for t in meters], r.start, r.end, "15m", agg="increment", max_points=10_000)
-        return demand(_buckets(answer.series, answer.from_, answer.to, QUARTER))
-
-    found: Demand = r.once(("energy quarters",), ask)
+    found: Demand = r.once(("energy quarters",), lambda: ask_quarters(r))
     return found
+
+
+def ask_quarters(r: Reckoning) -> Demand:
+    """Ask the platform for what `quarters` returns."""
+    if (r.end - r.start) / QUARTER > MOST_QUARTERS:
+        most = int(MOST_QUARTERS * QUARTER / timedelta(days=1))
+        raise Refused(422, "too long", f"quarters of an hour are shown for {most} days at most; ask for less")
+    meters = roots(r.catalogue, metered(r.catalogue, ELECTRICITY))
+    answer = r.caller.series([t.tag for t in meters], r.start, r.end, "15m", agg="increment", max_points=10_000)
+    return demand(_buckets(answer.series, answer.from_, answer.to, QUARTER))
 
 
 def _buckets(
@@ -132,27 +135,31 @@ class Dated:
 
 def tariffs(r: Reckoning, name: str = ELECTRICITY) -> Dated | None:
     """Return what was in force over the range; None when there is no such tariff. Raises `Refused` for a broken one."""
-
-    def ask() -> Dated | None:
-        found = [s for s in r.caller.settings_over("tariff", r.start, r.end, names=[name]) if s.value]
-        if not found:
-            return None
-        try:
-            read = [(s.start or s.valid_from, parse(s.value or {}, s.name)) for s in found]
-        except TariffError as error:
-            raise Refused(422, "tariff", f"the tariff {name!r} cannot be used: {error}") from None
-        return Dated(tuple(sorted(read, key=lambda pair: pair[0])), tuple(found))
-
-    dated: Dated | None = r.once(("energy tariffs", name), ask)
+    dated: Dated | None = r.once(("energy tariffs", name), lambda: ask_tariffs(r, name))
     return dated
+
+
+def ask_tariffs(r: Reckoning, name: str) -> Dated | None:
+    """Ask the platform for what `tariffs` returns."""
+    found = [s for s in r.caller.settings_over("tariff", r.start, r.end, names=[name]) if s.value]
+    if not found:
+        return None
+    try:
+        read = [(s.start or s.valid_from, parse(s.value or {}, s.name)) for s in found]
+    except TariffError as error:
+        raise Refused(422, "tariff", f"the tariff {name!r} cannot be used: {error}") from None
+    return Dated(tuple(sorted(read, key=lambda pair: pair[0])), tuple(found))
 
 
 def factors(r: Reckoning) -> list[Setting]:
     """Return every factor in force over the range."""
-    found: list[Setting] = r.once(
-        ("energy factors",), lambda: [s for s in r.caller.settings_over("factor", r.start, r.end) if s.value]
-    )
+    found: list[Setting] = r.once(("energy factors",), lambda: ask_factors(r))
     return found
+
+
+def ask_factors(r: Reckoning) -> list[Setting]:
+    """Ask the platform for what `factors` returns."""
+    return [s for s in r.caller.settings_over("factor", r.start, r.end) if s.value]
 
 
 def factor(setting: Setting, tonne: bool = False) -> Factor:

@@ -41,7 +41,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Tariff:
-    """Prices per kWh by band, in order of the document, and when each band is in force."""
+    """Prices per kWh by band, and when each band is in force."""
 
     name: str
     currency: str
@@ -99,7 +99,7 @@ class BandCost:
 
 @dataclass(frozen=True)
 class Bill:
-    """Energy by band and the charges beside it, None where they cannot be told."""
+    """Energy by band, the cheapest first, and the charges beside it, None where they cannot be told."""
 
     currency: str
     bands: tuple[BandCost, ...]
@@ -303,8 +303,8 @@ def bill(
         length = (slot.end - slot.start) / timedelta(hours=1)
         found.setdefault(key, []).append(slot.kwh)
         hours.setdefault(key, []).append(length)
-    names = [band for _, tariff in dated for band in tariff.prices]
-    order.sort(key=lambda key: names.index(key[0]))
+    cheapest = {band: min(t.prices[band] for _, t in dated if band in t.prices) for band, _ in order}
+    order.sort(key=lambda key: (cheapest[key[0]], key))
     bands = []
     for key in order:
         known = [kwh for kwh in found[key] if kwh is not None]

@@ -13,7 +13,7 @@ from hefa_apps.energy import answers, outlook
 from hefa_apps.energy.api import FIELD, Asks, Compared, Comparing, Name, Shifting
 from hefa_apps.energy.api import router as api
 from hefa_apps.energy.carbon import REGION
-from hefa_apps.energy.formulas import FORMULAS, MEMBERS
+from hefa_apps.energy.formulas import FORMULAS, MEMBERS, prepare
 from hefa_apps.energy.model import load, rate_unit
 from hefa_apps.energy.registers import ELECTRICITY, carriers
 from hefa_apps.metrics import Reckoning
@@ -56,6 +56,7 @@ def overview(request: Request, asking: Asking, question: AskedMorning) -> Respon
         question.back = 0  # a young site knows nothing of yesterday
         period, mistake = question.shown(catalogue)
         r = reckoning(request, asking, catalogue, period)
+    prepare(r)
     shown = [r.figure(id) for id in answers.overview(r)]
     nothing = all(figure.value is None for figure in shown)
     return _page(

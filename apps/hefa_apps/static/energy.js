@@ -1,4 +1,4 @@
-// The parts of an energy page: fetched when they come near the window, then their charts are drawn.
+// The parts of an energy page: fetched beside each other once the page stands, then their charts are drawn.
 
 import { chart, stamp } from "./chart.js";
 import { number, time, unit, word } from "./figures.js";
@@ -13,11 +13,11 @@ const draw = {
     return {
       ...look.base(),
       xAxis: look.t(),
-      yAxis: look.y("kW"),
+      yAxis: look.y("kW", { scale: true }),
       tooltip: { ...look.base().tooltip, formatter: ([p]) => look.tip(moment(p.value[0]), [[word("energy.demand"), `${number(p.value[1], 0)} kW`, look.of("electricity")]]) },
       series: [{
         name: word("energy.demand"), type: "line", step: "end", showSymbol: false, sampling: "max", data: points, color: look.of("electricity"),
-        lineStyle: { width: 1.4 }, areaStyle: { opacity: 0.08 }, emphasis: { disabled: true },
+        lineStyle: { width: 1.4 }, emphasis: { disabled: true },
         markPoint: { symbol: "circle", symbolSize: 9, silent: true, label: { show: true, position: "top", color: look.colour("ink-2"), fontSize: look.size, formatter: `${word("energy.peak")} ${number(data.peak, 0)} kW` }, data: [{ coord: [Date.parse(data.peak_at), data.peak] }] },
         markLine: { symbol: "none", silent: true, label: { show: false }, lineStyle: { color: look.colour("ink-3"), type: "dashed" }, data: [{ yAxis: data.mean }] },
       }],
@@ -29,11 +29,10 @@ const draw = {
     const tint = (band, i) => look.colour(BAND[band] ?? `hue-${(i % 8) + 1}`);
     return {
       ...look.base(),
-      legend: { ...look.base().legend, left: 0 },
-      xAxis: look.x(data.days.map((d) => day(Date.parse(`${d.day}T12:00:00Z`)))),
+      xAxis: look.x(data.slots.length ? data.slots.map((s) => stamp(Date.parse(s.start))) : data.days.map((d) => day(Date.parse(`${d.day}T12:00:00Z`)))),
       yAxis: look.y(data.currency),
-      tooltip: { ...look.base().tooltip, formatter: (points) => look.tip(points[0].name, [...points.map((p) => [p.seriesName, `${number(p.value, 0)} ${data.currency}`, p.color]), [word("total"), `${number(points.reduce((all, p) => all + (p.value ?? 0), 0), 0)} ${data.currency}`, null, "sum"]]) },
-      series: bands.map((band, i) => ({ name: band, type: "bar", stack: "cost", barMaxWidth: 56, color: tint(band, i), emphasis: { disabled: true }, data: data.days.map((d) => d.bands[band] ?? null) })),
+      tooltip: { ...look.base().tooltip, formatter: (points) => look.tip(points[0].name, [...points.filter((p) => p.value !== null && p.value !== undefined).map((p) => [p.seriesName, `${number(p.value, 0)} ${data.currency}`, p.color]), [word("total"), `${number(points.reduce((all, p) => all + (p.value ?? 0), 0), 0)} ${data.currency}`, null, "sum"]]) },
+      series: bands.map((band, i) => ({ name: band, type: "bar", stack: "cost", barMaxWidth: 56, color: tint(band, i), emphasis: { disabled: true }, data: data.slots.length ? data.slots.map((s) => (s.band === band ? s.cost : null)) : data.days.map((d) => d.bands[band] ?? null) })),
     };
   },
 
@@ -47,7 +46,7 @@ const draw = {
       tooltip: { ...look.base().tooltip, trigger: "item", formatter: (p) => look.tip(p.dataType === "edge" ? `${label(p.data.source)} → ${label(p.data.target)}` : label(p.name), [["", `${number(p.value, 0)} ${unit(data.unit)}`]]) },
       series: [{
         type: "sankey", data: data.nodes.map((n) => ({ name: n.id, itemStyle: { color: tint(n) } })), links: data.links,
-        nodeAlign: "left", nodeGap: 8, nodeWidth: 14, draggable: false, left: 4, right: narrow ? 90 : 170, top: 6, bottom: 6, emphasis: { focus: "adjacency" },
+        nodeAlign: "justify", nodeGap: 8, nodeWidth: 14, draggable: false, left: 4, right: narrow ? 90 : 170, top: 6, bottom: 6, emphasis: { focus: "adjacency" },
         lineStyle: { color: "source", opacity: 0.28, curveness: 0.5 },
         label: { color: look.colour("ink"), fontSize: look.size, fontFamily: "Inter, sans-serif", formatter: (p) => (narrow ? label(p.name) : `${label(p.name)}  ${number(p.value, 0)}`) },
       }],
@@ -55,6 +54,8 @@ const draw = {
   },
 
   "energy-cusum": (data, look) => {
+    const first = data.past.findIndex((d) => d.value !== null); // days before the first known one are no gap
+    data.past = first < 0 ? [] : data.past.slice(first);
     const all = [...data.past.map((d) => ({ ...d, cusum: null })), ...data.now];
     const at = all.map((d) => day(Date.parse(d.day)));
     const bars = all.map((d) => d.value);
@@ -115,14 +116,4 @@ async function fill(part) {
   for (const place of part.querySelectorAll("[data-chart]")) if (draw[place.id]) chart(place.id, draw[place.id]);
 }
 
-const near = new IntersectionObserver(
-  (seen) => {
-    for (const one of seen) {
-      if (!one.isIntersecting) continue;
-      near.unobserve(one.target);
-      fill(one.target);
-    }
-  },
-  { rootMargin: "400px" },
-);
-for (const part of document.querySelectorAll("[data-part]")) near.observe(part);
+for (const part of document.querySelectorAll("[data-part]")) fill(part);
