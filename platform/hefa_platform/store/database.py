@@ -98,7 +98,8 @@ class Database:
         self._dsn = dsn
         self._options: dict[str, Any] = {
             "application_name": application,
-            "options": f"-c timezone=UTC -c statement_timeout={statement_timeout_ms or 0}",
+            # Our statements are short: to compile them takes longer than to run them.
+            "options": f"-c timezone=UTC -c jit=off -c statement_timeout={statement_timeout_ms or 0}",
             "connect_timeout": max(2, int(patience_s)),
             # A server that vanishes without a word (power, cable) must not hold a worker for hours.
             "keepalives_idle": 10,

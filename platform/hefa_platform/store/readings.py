@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psycopg
 from psycopg import errors
 
 from hefa_contract.envelope import UNCERTAIN, Decoded, Envelope
@@ -270,30 +271,25 @@ class ReadingWriter:
         with connection.cursor() as cursor:
             with cursor.copy("COPY staging (tag_id, ts, value, quality, position) FROM STDIN (FORMAT binary)") as copy:
                 copy.write(binary_copy.pack(rows.tag, rows.ts, rows.value, rows.quality, positions))
-            # Arrived first, stored first: positions are in the order of arrival within a tag and time.
-            inserted = cursor.execute("""
-                WITH chosen AS (
-                  SELECT DISTINCT ON (tag_id, ts) * FROM staging ORDER BY tag_id, ts, position
-                ), stored AS (
-                  INSERT INTO reading (tag_id, ts, value, quality) SELECT tag_id, ts, value, quality FROM chosen
-                  ON CONFLICT DO NOTHING RETURNING tag_id, ts
-                )
-                SELECT position FROM stored JOIN chosen USING (tag_id, ts)
-            """).fetchall()
+            # Most of a refill is there already: found by key, it need not be tried.
+            there, differing = _there(cursor)
             new = np.zeros(len(rows), bool)
-            new[[position for (position,) in inserted]] = True
-            if new.all():
-                differing: list[int] = []
-            else:
-                # One look-up by key per row, whatever the planner would guess of a fresh temporary table.
-                differing = [
-                    position
-                    for (position,) in cursor.execute("""
-                        SELECT position FROM staging s CROSS JOIN LATERAL (
-                          SELECT value, quality FROM reading WHERE tag_id = s.tag_id AND ts = s.ts LIMIT 1
-                        ) r WHERE (s.value, s.quality) IS DISTINCT FROM (r.value, r.quality)
-                    """)
-                ]
+            if len(there) < len(rows):
+                if there:
+                    cursor.execute("DELETE FROM staging WHERE position = ANY (%s)", [there])
+                # Arrived first, stored first: positions are in the order of arrival within a tag and time.
+                inserted = cursor.execute("""
+                    WITH chosen AS (
+                      SELECT DISTINCT ON (tag_id, ts) * FROM staging ORDER BY tag_id, ts, position
+                    ), stored AS (
+                      INSERT INTO reading (tag_id, ts, value, quality) SELECT tag_id, ts, value, quality FROM chosen
+                      ON CONFLICT DO NOTHING RETURNING tag_id, ts
+                    )
+                    SELECT position FROM stored JOIN chosen USING (tag_id, ts)
+                """).fetchall()
+                new[[position for (position,) in inserted]] = True
+                if len(inserted) < len(rows) - len(there):  # twice in this group, or another worker was quicker
+                    differing += _there(cursor)[1]
         conflict = np.zeros(len(rows), bool)
         conflict[differing] = True
         conflicts = rows.where(conflict)
@@ -404,6 +400,24 @@ _WHY = {
     Code.TAG_FOREIGN: "the tag belongs to another gateway",
     Code.TAG_QUOTA: "the gateway has shown too many unknown tags in the last hour",
 }
+
+
+def _there(cursor: psycopg.Cursor[Any]) -> tuple[list[int], list[int]]:
+    """Positions in `staging` whose key is stored, and those of them whose value or quality is another.
+
+    One look-up by key a row, whatever the planner would guess of a fresh temporary table.
+    """
+    row = cursor.execute(
+        """
+        SELECT coalesce(array_agg(position), '{}'),
+               coalesce(array_agg(position) FILTER (WHERE (s.value, s.quality) IS DISTINCT FROM (r.value, r.quality)), '{}')
+          FROM staging s CROSS JOIN LATERAL (
+            SELECT value, quality FROM reading WHERE tag_id = s.tag_id AND ts = s.ts LIMIT 1) r
+        """,
+        binary=True,
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 def _envelopes(group: Group) -> list[_Opened]:
