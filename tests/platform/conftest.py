@@ -17,7 +17,6 @@ from hefa_contract.plant import Plant
 from hefa_platform.api import Limits, create_app
 from hefa_platform.store import keys, plant_model, rollups
 from hefa_platform.store.database import Database
-from hefa_platform.store.migrations import migrate
 
 
 @dataclass
@@ -81,7 +80,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def new_site(
-    postgres: str, migrated: str | None, role_passwords: dict[str, str], plant: Plant
+    postgres: str, migrated: str, role_passwords: dict[str, str], plant: Plant
 ) -> Iterator[Callable[[], Site]]:
     """Makes databases with the plant model loaded; all are dropped after the module."""
     made: list[tuple[str, list[Database]]] = []
@@ -90,10 +89,9 @@ def new_site(
         name = f"hefa_site_{secrets.token_hex(4)}"
         admin = make_conninfo(postgres, dbname=name)
         with psycopg.connect(postgres, autocommit=True) as server:
-            source = sql.SQL(" TEMPLATE {}").format(sql.Identifier(migrated)) if migrated else sql.SQL("")
-            server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)) + source)
-        if migrated is None:
-            migrate(admin, role_passwords)
+            server.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(migrated))
+            )
         stores = [
             Database(make_conninfo(postgres, dbname=name, user=f"hefa_{role}", password=role_passwords[f"hefa_{role}"]))
             for role in ("owner", "api")
@@ -107,7 +105,11 @@ def new_site(
     with psycopg.connect(postgres, autocommit=True) as server:
         for name, stores in made:
             stores[1].close()
-            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            try:
+                server.execute(drop)
+            except psycopg.errors.InternalError:  # a background worker of TimescaleDB tidied up in the same moment
+                server.execute(drop)
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,12 @@ class Registers:
         self.begin()
 
     def begin(self) -> None:
-        self.admin.execute("TRUNCATE reading, reading_1m, reading_1h, rollup_dirty, meter_swap, event")
+        self.admin.execute("TRUNCATE reading, reading_1m, rollup_hour, rollup_dirty, meter_swap, event CASCADE")
+        # A view where hours are a continuous aggregate.
+        (hours,) = self.admin.execute(
+            "SELECT coalesce(to_regclass('reading_1h_cagg'), 'reading_1h'::regclass)"
+        ).fetchone()
+        self.admin.execute(f"TRUNCATE {hours}")
         self.admin.execute("UPDATE rollup_state SET watermark = %s", [T0])
         self.told = 0
 

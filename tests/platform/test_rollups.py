@@ -45,11 +45,14 @@ class Plant:
                 AS t(name, kind, modulus, rate)
         """)
         self.refreshed = self.admin.execute("SELECT to_regclass('reading_1h_cagg') IS NOT NULL").fetchone()[0]
+        if self.refreshed:  # the test packs chunks when it wants to
+            self.admin.execute("SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs"
+                               " WHERE proc_name = 'policy_compression'")  # fmt: skip
         assert rollups.claim(self.jobs)
         self.begin()
 
     def begin(self) -> None:
-        hours = "reading_1h_cagg" if self.refreshed else "reading_1h"
+        hours = "reading_1h_cagg" if self.refreshed else "reading_1h"  # a view there
         self.admin.execute("TRUNCATE reading, reading_1m, rollup_hour, rollup_dirty, latest, ledger")
         self.admin.execute(f"TRUNCATE {hours}")
         self.admin.execute("UPDATE rollup_state SET watermark = %s, raw_since = '-infinity'", [T0])
