@@ -75,6 +75,14 @@ def test_rollups_appear_and_the_watermark_moves(database: Any, admin: Any) -> No
     assert count(admin, "SELECT extract(epoch FROM now() - watermark) FROM rollup_state") in range(119, 200)
 
 
+def test_alarms_are_raised(database: Any, admin: Any) -> None:
+    admin.execute("INSERT INTO tag (name, kind, low, high, h) VALUES ('hot', 'gauge', 0, 100, 80)")
+    admin.execute("SELECT ensure_partitions(ARRAY[now()::date])")
+    admin.execute("INSERT INTO reading SELECT tag_id, now() - interval '30 seconds', 90, 192 FROM tag")
+    with keeping(database.jobs):
+        until(lambda: count(admin, "SELECT count(*) FROM alarm WHERE state = 'UNACK' AND level = 'h'"), "raised")
+
+
 def test_partitions_are_made_ahead(database: Any, admin: Any) -> None:
     if count(admin, "SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'"):
         with psycopg.connect(database.jobs) as jobs:
