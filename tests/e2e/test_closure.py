@@ -1,0 +1,84 @@
+"""The books close, as a customer reads them by REST: meters' trees, energy against truth.
+
+Hours of history from the simulated plant; what truly was comes from its own ledger, which the platform never sees.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sysconfig
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from hefa_demo.broker import Broker
+from hefa_demo.process import wait_until
+
+HEFA_EDGE = str(Path(sysconfig.get_path("scripts")) / "hefa-edge")
+HOURS = 4
+
+
+class Books:
+    """What the platform says of a window."""
+
+    def __init__(self, stack: Any, begin: datetime, end: datetime) -> None:
+        self._stack, self.window = stack, {"from": begin.isoformat(), "to": end.isoformat()}
+
+    def use(self, by: str, **of: str) -> dict[str, float]:
+        status, answer = self._stack.get("/v1/consumption?" + urlencode({**of, "by": by, **self.window}))
+        assert status == 200, answer
+        assert answer["rows"]
+        assert [
+            (row["key"], row["coverage"], row["unknown"])
+            for row in answer["rows"]
+            if row["coverage"] < 0.98 or row["unknown"]
+        ] == []
+        return {row["key"]: row["value"] for row in answer["rows"]}
+
+    def complete(self) -> bool:
+        """Whether all of the window has been rolled up."""
+        query = {"material": "REO", "by": "total", **self.window}
+        status, answer = self._stack.get("/v1/consumption?" + urlencode(query))
+        self.said = answer
+        return status == 200 and answer["rows"][0]["coverage"] > 0.98
+
+
+@pytest.mark.parametrize("broker", ["iotcore"], indirect=True)
+def test_the_books_close(stack: Any, broker: Broker, tmp_path: Path) -> None:
+    for n in range(1, 7):
+        (tmp_path / f"mqtt_url_gw-a{n}").write_text(broker.url(f"gw-a{n}"))
+    site = ["--data-dir", str(tmp_path / "site")]
+    history = ["--history", f"{HOURS}h", "--progress", "none", "--secrets", str(tmp_path), *site]
+    done = subprocess.run([HEFA_EDGE, "backfill", *history], capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    begin = end - timedelta(hours=HOURS - 1)
+    books = Books(stack, begin, end)
+    assert wait_until(books.complete, 60, interval=0.5), books.said
+    told = subprocess.run(
+        [HEFA_EDGE, "truth", "--from", begin.isoformat(), "--to", end.isoformat(), "--json", *site],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    truth = json.loads(told)
+
+    # Each tree: what serves the areas and what nobody meters is what the site took in, and that is the truth.
+    for carrier in ("electricity", "water", "gas", "steam"):
+        (total,) = books.use("total", carrier=carrier).values()
+        areas = books.use("area", carrier=carrier)
+        assert sum(areas.values()) == pytest.approx(total, rel=1e-6), carrier
+        meters = books.use("meter", carrier=carrier)
+        true = truth["energy"][carrier]
+        assert total == pytest.approx(true["value"], rel=0.005), carrier
+        unmetered = 1.3 * (HOURS - 1) if carrier == "water" else 0.0
+        assert sum(meters.values()) == pytest.approx(total, rel=1e-6), carrier
+        assert meters.pop("unaccounted") == pytest.approx(unmetered, rel=0.4, abs=0.005 * total), carrier
+        assert len(meters) >= 3
+        for name, amount in meters.items():
+            assert amount == pytest.approx(true["meters"][name], rel=0.01, abs=0.25), name
+
+    for element, mass in truth["masses"].items():
+        assert abs(mass["unexplained"]) < 1e-6 * max(mass["in"], 1.0), element
