@@ -41,6 +41,9 @@ def unit(ucum: str | None) -> str:
     known = _UNITS.get(ucum)
     if known is not None:
         return known
+    top, slash, per = ucum.partition("/")
+    if slash and (top in _UNITS or per in _UNITS) and "/" not in per:
+        return f"{unit(top)}/{unit(per)}"
     return ucum.replace("{", "").replace("}", "").replace(".", "·").replace("m3", "m³").replace("m2", "m²")
 
 

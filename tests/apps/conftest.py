@@ -7,8 +7,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,20 +24,24 @@ from psycopg.conninfo import make_conninfo
 from hefa_apps.client import Platform
 from hefa_apps.host import create_app as create_portal
 from hefa_apps.session import Sessions
+from hefa_contract import setting
 from hefa_contract.plant import Plant
 from hefa_platform.api import Limits
 from hefa_platform.api import create_app as create_api
-from hefa_platform.store import keys, plant_model, rollups
+from hefa_platform.store import keys, plant_model, rollups, settings
 from hefa_platform.store.database import Database
 from hefa_platform.store.migrations import migrate
 
+SEEDS = Path(__file__).parents[2] / "seeds"
+TEXTS = {p.relative_to(SEEDS).as_posix(): p.read_text("utf-8") for p in sorted(SEEDS.rglob("*.toml"))}
 STRANGER = "PLC-7/oven <b>temp</b>"  # what a gateway sent that the plant model does not know
 
 # A made-up plant: each gauge swings about its normal value, each register runs at three tenths of its greatest rate, each
-# state is its first name. Two hours by the minute, a day before that by the ten minutes for registers.
+# state is its first name. Two hours: registers by the minute, the others by two; registers a day more, by ten minutes.
 _READINGS = """
 WITH moment AS (
-  SELECT ts, true AS gauges FROM generate_series(now() - interval '2 hours', now(), interval '1 minute') ts
+  SELECT ts, date_bin('2 minutes', ts, now()) = ts AS gauges
+    FROM generate_series(now() - interval '2 hours', now(), interval '1 minute') ts
   UNION ALL
   SELECT ts, false FROM generate_series(now() - interval '26 hours', now() - interval '121 minutes',
                                         interval '10 minutes') ts
@@ -125,6 +130,8 @@ def portal_on(postgres: str, migrated: str | None, passwords: dict[str, str], pl
     try:
         if plant is not None:
             plant_model.load(owner, plant)
+            with owner.connection() as connection:
+                settings.load(connection, plant.site, setting.load(TEXTS, plant.timezone))
         key = keys.create(api, name="test", role="admin", site="*", expires_at=None, by="test")[0]
         with served(create_api(api, Limits(rate=1e6, burst=1e6))) as api_url:
             platform = Platform(api_url)
@@ -191,6 +198,14 @@ def empty_portal(postgres: str, migrated: str | None, role_passwords: dict[str, 
     """A plant model and not one reading."""
     with portal_on(postgres, migrated, role_passwords, plant) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def another_portal(
+    postgres: str, migrated: str | None, role_passwords: dict[str, str], plant: Plant
+) -> Callable[[], AbstractContextManager[Portal]]:
+    """Makes a portal with a plant model and not one reading, for a module that brings readings of its own."""
+    return lambda: portal_on(postgres, migrated, role_passwords, plant)
 
 
 @pytest.fixture(scope="session")

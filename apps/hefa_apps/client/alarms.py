@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
 
 from hefa_apps.client.connection import Asking
 
@@ -14,7 +13,7 @@ OPEN = ("UNACK", "ACKED", "RTN_UNACK", "SHELVED")
 class Alarm:
     """One excursion over one limit of a tag; `state` NORM is over and seen."""
 
-    id: int | str
+    id: int
     tag: str
     limit: str
     priority: str
@@ -48,12 +47,12 @@ class AlarmCalls(Asking):
         """Return the newest alarms in these states, at most `most`."""
         return self._one(_Alarms, "alarms", {"state": states, "area": area, "limit": most}).items
 
-    def acknowledge(self, alarm: str, comment: str | None = None) -> Alarm:
+    def acknowledge(self, alarm: int, comment: str | None = None) -> Alarm:
         """Say that somebody has seen it. Needs the role operator."""
         body = {"comment": comment} if comment else {}
-        return self._send(Alarm, "POST", f"alarms/{quote(alarm, safe='')}/ack", body)
+        return self._send(Alarm, "POST", f"alarms/{alarm}/ack", body)
 
-    def shelve(self, alarm: str, minutes: int, reason: str) -> Alarm:
+    def shelve(self, alarm: int, minutes: int, reason: str) -> Alarm:
         """Put it aside for a while, saying why. Needs the role operator."""
         body = {"minutes": minutes, "reason": reason}
-        return self._send(Alarm, "POST", f"alarms/{quote(alarm, safe='')}/shelve", body)
+        return self._send(Alarm, "POST", f"alarms/{alarm}/shelve", body)

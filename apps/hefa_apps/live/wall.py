@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Request
 from starlette.responses import Response
 
-from hefa_apps.client import Alarm, Caller, Catalogue, Edge, Latest, Missing, Pipeline, Series, Tag
+from hefa_apps.client import Alarm, Caller, Catalogue, Edge, Latest, Pipeline, Series, Tag
 from hefa_apps.live import cascade, tanks
 from hefa_apps.live.flowsheet import HEIGHT, WIDTH, sheet
 from hefa_apps.live.model import Point, flows, points, summary, telling
@@ -47,7 +47,7 @@ class View:
     latest: Mapping[str, Latest]
     edges: tuple[Edge, ...]
     pipeline: Pipeline
-    alarms: tuple[Alarm, ...] | None  # None: this platform keeps none
+    alarms: tuple[Alarm, ...]  # open ones, the most urgent first
 
     @property
     def newest(self) -> datetime | None:
@@ -179,13 +179,13 @@ def tanks_csv(asking: Asking) -> Response:
 
 @router.get("/api/live/alarms", summary="Open alarms with their counts by priority")
 def alarms_json(asking: Asking, area: str | None = None) -> dict[str, Any]:
-    """Alarms that are not over and seen, newest first."""
-    found = asking.alarms(area=area)
+    """Alarms that are not over and seen: unseen ones first, then by priority, then the newest. At most a hundred."""
+    found = _urgent(asking.alarms(area=area))
     return {"counts": _counts(found), "items": [asdict(alarm) for alarm in found], "next": None}
 
 
 @router.post("/api/live/alarms/{alarm}/ack", summary="Acknowledge an alarm")
-def acknowledge(asking: Asking, alarm: str, comment: Annotated[str | None, Body(embed=True)] = None) -> dict[str, Any]:
+def acknowledge(asking: Asking, alarm: int, comment: Annotated[str | None, Body(embed=True)] = None) -> dict[str, Any]:
     """Needs the role operator."""
     return asdict(asking.acknowledge(alarm, comment))
 
@@ -193,7 +193,7 @@ def acknowledge(asking: Asking, alarm: str, comment: Annotated[str | None, Body(
 @router.post("/api/live/alarms/{alarm}/shelve", summary="Shelve an alarm for a while")
 def shelve(
     asking: Asking,
-    alarm: str,
+    alarm: int,
     minutes: Annotated[int, Body(ge=1, le=7 * 24 * 60)],
     reason: Annotated[str, Body(min_length=1, max_length=500)],
 ) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _view(asking: Caller, catalogue: Catalogue) -> View:
 def _view_and(asking: Caller, catalogue: Catalogue, *more: Callable[[], Any]) -> tuple[View, list[Any]]:
     """Ask for what the wall is made of, and for more side by side with it."""
     latest, edges, pipeline, alarms, *rest = asking.together(
-        asking.latest, asking.edges, asking.pipeline, partial(_alarms, asking), *more
+        asking.latest, asking.edges, asking.pipeline, asking.alarms, *more
     )
     newest = {reading.tag: reading for reading in latest}
     known: list[Tag] = []
@@ -226,25 +226,21 @@ def _view_and(asking: Caller, catalogue: Catalogue, *more: Callable[[], Any]) ->
         latest=newest,
         edges=tuple(sorted(edges, key=lambda edge: (edge.tags == 0, edge.edge))),
         pipeline=pipeline,
-        alarms=alarms,
+        alarms=_urgent(alarms),
     )
     return view, rest
 
 
-def _alarms(asking: Caller) -> tuple[Alarm, ...] | None:
-    """Return the open alarms, the most urgent first; None from a platform that is too old to keep any."""
-    try:
-        found = asking.alarms()
-    except Missing:
-        return None
+def _urgent(found: tuple[Alarm, ...]) -> tuple[Alarm, ...]:
+    """Order alarms: those that nobody has seen first, then by priority, then the newest."""
     unseen = {"UNACK": 0, "RTN_UNACK": 1, "ACKED": 2, "SHELVED": 3}
     rank = {name: i for i, name in enumerate(PRIORITIES)}
     return tuple(sorted(found, key=lambda a: (unseen.get(a.state, 4), rank.get(a.priority, 3), -a.raised.timestamp())))
 
 
-def _counts(alarms: tuple[Alarm, ...] | None) -> dict[str, int]:
+def _counts(alarms: tuple[Alarm, ...]) -> dict[str, int]:
     """Return how many alarms of each priority are active or unseen, and how many nobody has seen."""
-    open_ = [alarm for alarm in alarms or () if alarm.state != "SHELVED"]
+    open_ = [alarm for alarm in alarms if alarm.state != "SHELVED"]
     counts = {name: sum(alarm.priority == name for alarm in open_) for name in PRIORITIES}
     return counts | {"unseen": sum(alarm.state in ("UNACK", "RTN_UNACK") for alarm in open_)}
 

@@ -30,11 +30,17 @@ export function figures(value) {
   return size >= 1000 || size === 0 ? 0 : size >= 100 ? 1 : size >= 1 ? 2 : 3;
 }
 
+const units = {
+  1: "", "%": "%", "[pH]": "pH", Cel: "°C", "kW.h": "kWh", "MW.h": "MWh", "kV.A{reactive}": "kvar", m3: "m³", "m3/h": "m³/h",
+  "m3{n}": "Nm³", "m3{n}/h": "Nm³/h", "mg/m3": "mg/m³", "kg/m3": "kg/m³", "W/(m2.K)": "W/(m²·K)", "uS/cm": "µS/cm", "{NTU}": "NTU",
+  "{count}": "", "m/s": "m/s",
+};
 export function unit(ucum) {
-  const known = {
-    1: "", "[pH]": "pH", Cel: "°C", "kW.h": "kWh", m3: "m³", "m3/h": "m³/h", "m3{n}": "Nm³", "m3{n}/h": "Nm³/h",
-  };
-  return known[ucum] ?? ucum ?? "";
+  if (!ucum) return "";
+  if (ucum in units) return units[ucum];
+  const [top, per, more] = ucum.split("/");
+  if (per !== undefined && more === undefined && (top in units || per in units)) return `${unit(top)}/${unit(per)}`;
+  return ucum.replaceAll(/[{}]/g, "").replaceAll(".", "·").replaceAll("m3", "m³").replaceAll("m2", "m²");
 }
 
 export function age(seconds) {

@@ -1,0 +1,106 @@
+"""The wall over HTTP: flowsheet, cascades, tanks; alarms, and who may do what about them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import expect
+
+TAG = "A2-SX.SXA.MS-A05.ph"
+
+
+@pytest.fixture(scope="module")
+def client(portal: Any) -> Iterator[httpx2.Client]:
+    with portal.client() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def viewer(portal: Any) -> str:
+    """The key of somebody who may only look."""
+    headers = {"Authorization": f"Bearer {portal.key}"}
+    made = httpx2.post(f"{portal.api}/v1/keys", json={"name": "visitor", "role": "viewer"}, headers=headers)
+    return str(made.json()["key"])
+
+
+@pytest.fixture
+def alarm(portal: Any) -> int:
+    """An alarm that nobody has seen, as the platform's own watch would find it."""
+    rows = portal.execute(
+        """
+        INSERT INTO alarm (tag_id, level, limit_value, priority, state, crossed_at, raised_at, value, extreme, late)
+        SELECT tag_id, 'h', 1.5, 'high', 'UNACK', now() - interval '9 minutes', now() - interval '8 minutes', 1.6, 1.7, false
+          FROM tag WHERE name = %s RETURNING alarm_id
+        """,
+        TAG,
+    )
+    return int(rows[0][0])
+
+
+def test_the_flowsheet_is_drawn_from_the_plant_model(client: httpx2.Client) -> None:
+    sheet = client.get("/api/live/flowsheet").json()
+    block = next(b for b in sheet["blocks"] if b["name"] == "SXA")
+    assert block["path"] == "A2-SX.SXA"
+    assert block["tags"][0]["tag"] == "A2-SX.SXA.FIC-A-feed.pv"
+    assert block["tags"][0]["value"] is not None
+    assert {"of": "prnd", "from": "SXA", "to": "PN"} in sheet["pipes"]
+
+
+@pytest.mark.parametrize("reference", ["model", "plantday"])
+def test_cascades_are_compared_with_the_chosen_reference(client: httpx2.Client, reference: str) -> None:
+    answer = client.get(f"/api/live/cascades?reference={reference}").json()
+    first, second = answer["items"]
+    assert (first["cascade"], first["measured"], first["of"]) == ("SXA", 14, 34)
+    assert (second["cascade"], second["measured"], second["of"]) == ("SXB", 9, 18)
+    assert first["samples"][2]["prnd"] == pytest.approx(100, abs=3)
+    if reference == "model":
+        assert 0 < first["distance"] < 1
+    else:  # nothing is known of yesterday's plant day
+        assert first["distance"] is None
+    assert client.get("/api/live/cascades?reference=never").status_code == 422
+
+
+def test_tanks_tell_their_trend(client: httpx2.Client) -> None:
+    items = client.get("/api/live/tanks").json()["items"]
+    assert len(items) == 20
+    assert all(item["slope"] is not None and item["unit"] == "%" for item in items)
+
+
+def test_an_alarm_is_acknowledged_and_shelved_by_those_who_may(
+    portal: Any, client: httpx2.Client, viewer: str, alarm: int
+) -> None:
+    listed = client.get("/api/live/alarms").json()
+    assert listed["counts"]["unseen"] >= 1
+    assert alarm in [item["id"] for item in listed["items"]]
+    looks = {"Authorization": f"Bearer {viewer}"}
+    refused = client.post(f"/api/live/alarms/{alarm}/ack", json={}, headers=looks)
+    assert refused.status_code == 403
+    assert "role operator" in refused.json()["detail"]
+    seen = client.post(f"/api/live/alarms/{alarm}/ack", json={"comment": "probe is being cleaned"})
+    assert (seen.status_code, seen.json()["state"]) == (200, "ACKED")
+    away = client.post(f"/api/live/alarms/{alarm}/shelve", json={"minutes": 30, "reason": "cleaning"})
+    assert (away.status_code, away.json()["state"]) == (200, "SHELVED")
+    assert client.post(f"/api/live/alarms/{alarm}/shelve", json={"minutes": 0, "reason": ""}).status_code == 422
+    assert client.post("/api/live/alarms/999999999/ack", json={}).status_code == 404
+
+
+def test_alarms_on_the_wall(open_page: Any, browser: Any, portal: Any, viewer: str, alarm: int) -> None:
+    page, witness = open_page("/live")
+    expect(page.locator(f"#ack-{alarm}")).to_be_enabled()
+    page.locator(f"#ack-{alarm}").click()
+    expect(page.locator(f"#ack-{alarm}")).to_have_count(0)
+    expect(page.locator("#alarms")).to_contain_text("seen")
+    assert witness.faults == []
+    portal.execute("UPDATE alarm SET state = 'UNACK' WHERE alarm_id = %s", alarm)
+    context = browser.new_context()
+    looking = context.new_page()
+    looking.goto(f"{portal.url}/sign-in?next=/live")
+    looking.get_by_label("API key").fill(viewer)
+    looking.get_by_role("button", name="Sign in").click()
+    looking.wait_for_url("**/live")
+    expect(looking.locator(".who")).to_have_text("viewer")
+    button = looking.locator(f"#ack-{alarm}")
+    expect(button).to_be_disabled()
+    expect(button).to_have_attribute("title", "This needs the role operator; your key has viewer.")
+    context.close()
