@@ -76,8 +76,9 @@ def create_app(database: Database, limits: Limits | None = None, rules: Rules | 
     app.state.parts = Parts(database, access, limits, rules or Rules())
     app.state.figures = Figures(database)
     app.state.broadcaster = Broadcaster(database, capacity=limits.streams)
-    # Inside the wall, which counts what was asked; event streams are left as they are.
-    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=4)
+    # Inside the wall, which counts what was asked; event streams are left as they are. More than
+    # the lowest level costs more time than it saves.
+    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=1)
     app.add_middleware(Wall, body=limits.body, files={imports.PATH: limits.file}, figures=app.state.figures)
     app.add_middleware(Head)
     return app

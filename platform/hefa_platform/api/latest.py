@@ -1,5 +1,6 @@
 """The newest reading of each tag: what a wall shows."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -66,13 +67,13 @@ def latest(caller: Viewer, request: Request, query: Annotated[LatestFilter, Quer
     if query.tag:
         if query.model_fields_set - {"tag", "limit"}:
             raise invalid("query.tag", "tag names the tags: leave the other filters and the cursor away.")
-        rows, more = known(caller, query.tag, newest=True), False
+        rows: Sequence[store.Tag | store.Newest] = known(caller, query.tag, newest=True)
+        more = False
     else:
         after = from_cursor(query.cursor, tuple[str])
-        rows = store.tags(
-            caller.database, query.of(caller.site), newest=True, after=after[0] if after else None,
-            limit=query.limit + 1,
-        )  # fmt: skip
+        rows = store.newest(
+            caller.database, query.of(caller.site), after=after[0] if after else None, limit=query.limit + 1
+        )
         more, rows = len(rows) > query.limit, rows[: query.limit]
     now = datetime.now(UTC)
     items = [newest(row, now) for row in rows]
@@ -83,7 +84,7 @@ def latest(caller: Viewer, request: Request, query: Annotated[LatestFilter, Quer
     return Response(msgspec.json.encode(content), media_type="application/json")
 
 
-def newest(row: store.Tag, now: datetime) -> dict[str, Any]:
+def newest(row: store.Tag | store.Newest, now: datetime) -> dict[str, Any]:
     """A tag's newest reading as it looks at `now`, a `Latest`. A clock ahead of ours makes it 0 s old, not younger."""
     age = max(0.0, (now - row.ts).total_seconds()) if row.ts is not None else None
     state = None

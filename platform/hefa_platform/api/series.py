@@ -253,7 +253,13 @@ def _bucketed(
     quality: list[int | None] = [None] * size
     coverage = [0.0] * size
     enveloped = agg not in ("count", "increment")
-    if rollup is not None:
+    if rollup is not None and rollup.k == list(range(size)):
+        # Nothing is missing: the columns are the answer's.
+        value, quality = rollup.value, rollup.worst
+        if enveloped:
+            low, high = rollup.min, rollup.max
+        coverage = [min(1.0, c / s) if s > 0 else 0.0 for c, s in zip(rollup.covered_s, elapsed, strict=True)]
+    elif rollup is not None:
         columns = (rollup.k, rollup.value, rollup.min, rollup.max, rollup.covered_s, rollup.worst)
         for k, v, least, greatest, covered_s, worst in zip(*columns, strict=True):
             value[k], quality[k] = v, worst

@@ -5,6 +5,7 @@ list of instants here; SQL then only sorts rows between instants. One definition
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
@@ -71,13 +72,23 @@ class Sources:
     live: list[Range]
 
 
-def sources(starts: list[datetime], start: datetime, end: datetime, pending: list[Range]) -> Sources:
+def fixed_width(starts: Sequence[datetime]) -> timedelta | None:
+    """The width of buckets that are minutes, quarters or hours, and so begin with one in UTC; None for any others."""
+    width = starts[1] - starts[0]
+    even = width in FIXED.values() and floor(starts[0], width) == starts[0]
+    return width if even and all(right - left == width for left, right in pairwise(starts)) else None
+
+
+def sources(starts: Sequence[datetime], start: datetime, end: datetime, pending: list[Range]) -> Sources:
     """Split [start, end), in whole minutes, for the buckets `starts` (as of `Calendar.starts`).
 
     Whole hours are taken from the hour rollup, the rest from minutes. What is `pending`, disjoint ranges that no
     rollup has answered yet, is computed from readings.
     """
-    bounds = {floor(instant, MINUTE) for gap in pending for instant in gap}.union(starts, (start, end))
+    width = fixed_width(starts)
+    bounds = {floor(instant, MINUTE) for gap in pending for instant in gap} | {start, end}
+    if width is None:
+        bounds.update(starts)
     live: list[Range] = []
     hours: list[Range] = []
     minutes: list[Range] = []
@@ -86,7 +97,7 @@ def sources(starts: list[datetime], start: datetime, end: datetime, pending: lis
             _extend(live, left, right)
             continue
         first, last = -((_EPOCH - left) // HOUR) * HOUR + _EPOCH, floor(right, HOUR)
-        if first >= last:
+        if first >= last or (width is not None and width < HOUR):
             _extend(minutes, left, right)
         else:
             _extend(minutes, left, first)

@@ -11,7 +11,7 @@ from typing import Literal, LiteralString
 
 from psycopg.rows import class_row
 
-from hefa_platform.store.buckets import MINUTE, Range, floor, sources
+from hefa_platform.store.buckets import MINUTE, Range, fixed_width, floor, sources
 from hefa_platform.store.database import Connection, Database
 
 Agg = Literal["mean", "min", "max", "first", "last", "count", "increment"]
@@ -78,6 +78,54 @@ PARTS: LiteralString = """
     )
 """
 
+# Each row's bucket: told by arithmetic where buckets are even, else by binary search between their starts.
+_ASKED: LiteralString = """
+    , asked AS (SELECT * FROM unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg))
+    , told AS (SELECT part.*, asked.agg,
+"""
+_BUCKETS: LiteralString = """
+      FROM part JOIN asked ON asked.tag_id = part.tag_id)
+    , bucket AS (
+      SELECT tag_id, k,
+             CASE agg
+               WHEN 'mean' THEN sum(tw_sum) / nullif(sum(covered_s), 0)
+               WHEN 'min' THEN min(min)
+               WHEN 'max' THEN max(max)
+               WHEN 'count' THEN sum(n)::double precision
+               WHEN 'increment' THEN CASE WHEN count(inc_measured) + count(inc_estimated) > 0
+                                     THEN coalesce(sum(inc_measured), 0) + coalesce(sum(inc_estimated), 0) END
+               -- An array compares by its first element, here the time. The first reading's value, null if it
+               -- was bad; where there is none the value that held. The last is the one in force at the end.
+               WHEN 'first' THEN (coalesce(
+                 min(ARRAY[extract(epoch FROM first_ts)::double precision, first])
+                   FILTER (WHERE agg = 'first' AND n > 0),
+                 min(ARRAY[extract(epoch FROM first_ts)::double precision, first])
+                   FILTER (WHERE agg = 'first' AND first_ts IS NOT NULL)))[2]
+               WHEN 'last' THEN (max(ARRAY[extract(epoch FROM last_ts)::double precision, last])
+                                 FILTER (WHERE agg = 'last' AND last_ts IS NOT NULL))[2]
+             END AS value,
+             min(min) AS min, max(max) AS max, coalesce(sum(covered_s), 0) AS covered_s, min(worst) AS worst
+        FROM told
+       GROUP BY tag_id, k, agg
+    )
+"""
+_EVEN: LiteralString = (
+    _ASKED + " floor(date_part('epoch', part.bucket - %(first)s::timestamptz) / %(width)s)::integer AS k " + _BUCKETS
+)
+_UNEVEN: LiteralString = _ASKED + " width_bucket(part.bucket, %(starts)s::timestamptz[]) - 1 AS k " + _BUCKETS
+# A minute's row is its bucket: nothing is to be added up.
+_MINUTES: LiteralString = """
+    , asked AS (SELECT * FROM unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg))
+    , bucket AS (
+      SELECT part.tag_id, (date_part('epoch', part.bucket - %(first)s::timestamptz) / %(width)s)::integer AS k,
+             CASE agg WHEN 'mean' THEN tw_sum / nullif(covered_s, 0) WHEN 'min' THEN min WHEN 'max' THEN max
+                      WHEN 'count' THEN n WHEN 'increment' THEN inc_measured + inc_estimated
+                      WHEN 'first' THEN first WHEN 'last' THEN last END AS value,
+             min, max, covered_s, worst
+        FROM part JOIN asked ON asked.tag_id = part.tag_id
+    )
+"""
+
 
 def rollup(
     database: Database, aggs: dict[int, Agg], starts: Sequence[datetime], start: datetime, end: datetime
@@ -88,39 +136,19 @@ def rollup(
     `mean` is weighted by the time a value held.
     """
     # Columns, because a row for each point would cost more than the query.
+    width = fixed_width(starts)
+    points = _MINUTES if width == MINUTE else _EVEN if width is not None else _UNEVEN
     with database.connection() as connection, connection.cursor(row_factory=class_row(Rollup), binary=True) as cursor:
         return cursor.execute(
-            PARTS  # noqa: S608 - two literals; input goes by parameters
+            PARTS  # noqa: S608 - literals; input goes by parameters
+            + points
             + """
-            , asked AS (SELECT * FROM unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg))
-            , bucket AS (
-            SELECT part.tag_id, width_bucket(part.bucket, %(starts)s::timestamptz[]) - 1 AS k,
-                   CASE asked.agg
-                     WHEN 'mean' THEN sum(tw_sum) / nullif(sum(covered_s), 0)
-                     WHEN 'min' THEN min(min)
-                     WHEN 'max' THEN max(max)
-                     WHEN 'count' THEN sum(n)::double precision
-                     WHEN 'increment' THEN CASE WHEN count(inc_measured) + count(inc_estimated) > 0
-                                           THEN coalesce(sum(inc_measured), 0) + coalesce(sum(inc_estimated), 0) END
-                     -- An array compares by its first element, here the time. The first reading's value, null if it
-                     -- was bad; where there is none the value that held. The last is the one in force at the end.
-                     WHEN 'first' THEN (coalesce(
-                       min(ARRAY[extract(epoch FROM first_ts)::double precision, first])
-                         FILTER (WHERE asked.agg = 'first' AND n > 0),
-                       min(ARRAY[extract(epoch FROM first_ts)::double precision, first])
-                         FILTER (WHERE asked.agg = 'first' AND first_ts IS NOT NULL)))[2]
-                     WHEN 'last' THEN (max(ARRAY[extract(epoch FROM last_ts)::double precision, last])
-                                       FILTER (WHERE asked.agg = 'last' AND last_ts IS NOT NULL))[2]
-                   END AS value,
-                   min(min) AS min, max(max) AS max, coalesce(sum(covered_s), 0) AS covered_s, min(worst) AS worst
-              FROM part JOIN asked ON asked.tag_id = part.tag_id
-             GROUP BY part.tag_id, k, asked.agg
-            )
             SELECT tag_id, array_agg(k) AS k, array_agg(value) AS value, array_agg(min) AS min, array_agg(max) AS max,
                    array_agg(covered_s) AS covered_s, array_agg(worst) AS worst
               FROM bucket GROUP BY tag_id
             """,
-            parameters(connection, list(aggs), starts, start, end) | {"aggs": list(aggs.values())},
+            parameters(connection, list(aggs), starts, start, end)
+            | {"aggs": list(aggs.values()), "width": width and width.total_seconds()},
         ).fetchall()
 
 
@@ -197,13 +225,14 @@ def parameters(
     ).fetchall()
     # To compile the query would take longer than to run it.
     connection.execute("SET LOCAL jit = off")
-    split = sources(list(starts), start, end, pending)
+    split = sources(starts, start, end, pending)
     # A reading holds until the next one, but it says nothing about the time to come.
     now = floor(datetime.now(UTC), MINUTE)
     live = [(tag_id, left, min(right, now)) for tag_id in tag_ids for left, right in split.live if left < now]
     return {
         "tags": list(tag_ids),
-        "starts": list(starts),
+        "starts": list(starts),  # sent only where the query names it: there may be thousands
+        "first": starts[0],
         "hour_from": [left for left, _ in split.hours],
         "hour_to": [right for _, right in split.hours],
         "minute_from": [left for left, _ in split.minutes],

@@ -71,6 +71,24 @@ class Tag:
     quality: int | None
 
 
+@dataclass(slots=True)
+class Newest:
+    """The newest reading of a tag, and what a wall shows of the tag."""
+
+    name: str
+    kind: Kind
+    unit: str | None
+    equipment: str | None
+    area: str | None
+    line: str | None
+    description: str
+    states: dict[str, str] | None
+    heartbeat_s: float
+    ts: datetime | None
+    value: float | None
+    quality: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Filter:
     """Which tags are asked for; None means any. `asset` is equipment with all below it, `q` part of name or text."""
@@ -132,6 +150,23 @@ def tags(
              ORDER BY tag.name LIMIT %(limit)s
             """,
             _parameters(which) | {"newest": newest, "after": after, "limit": limit},
+        ).fetchall()
+
+
+def newest(database: Database, which: Filter, *, after: str | None = None, limit: int | None = None) -> list[Newest]:
+    """The newest readings of tags, in order of their names, those behind `after`."""
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Newest), binary=True) as cursor:
+        return cursor.execute(
+            """
+            SELECT tag.name, tag.kind, tag.unit, tag.equipment, place.area, place.line, tag.description, tag.states,
+                   tag.heartbeat_s, latest.ts, latest.value, latest.quality
+            """
+            + _MATCHING
+            + """
+               AND (%(after)s::text IS NULL OR tag.name > %(after)s)
+             ORDER BY tag.name LIMIT %(limit)s
+            """,
+            _parameters(which) | {"newest": True, "after": after, "limit": limit},
         ).fetchall()
 
 
