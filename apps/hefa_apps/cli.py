@@ -11,6 +11,8 @@ import uvicorn
 from hefa_apps.client import Platform
 from hefa_apps.config import Settings
 from hefa_apps.host import create_app
+from hefa_apps.metrics import Desk
+from hefa_apps.publish import Publisher
 from hefa_apps.session import Sessions
 
 logger = logging.getLogger(__name__)
@@ -56,10 +58,24 @@ def serve(
         timeout_graceful_shutdown=2,
         h11_max_incomplete_event_size=1 << 16,  # 200 tags in a URL
     )
+    publisher = _publisher(settings, platform, app.state.desk)
     try:
         _Server(config).run()
     finally:
+        if publisher is not None:
+            publisher.stop()
         platform.close()
+
+
+def _publisher(settings: Settings, platform: Platform, desk: Desk) -> Publisher | None:
+    """Start publishing where there is a key for it."""
+    key = settings.publish_key.get_secret_value() if settings.publish_key else ""
+    metrics = [name.strip() for name in settings.publish.split(",") if name.strip()]
+    if not key or not metrics:
+        return None
+    publisher = Publisher(platform.caller(key), desk, metrics)
+    publisher.start()
+    return publisher
 
 
 class _Server(uvicorn.Server):

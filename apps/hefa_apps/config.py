@@ -30,6 +30,14 @@ class Settings(BaseSettings):
     flowsheet: Path | None = Field(
         None, description="Layout of the flowsheet, a TOML file; the reference plant's when not set."
     )
+    publish_key: SecretStr | None = Field(
+        None,
+        description="Key of role engineer with which figures are published as calculated tags; none: nothing is.",
+    )
+    publish: str = Field(
+        "use.electricity,use.water,use.gas,electricity.per_t,gas.per_t,HCl.per_t,NaOH.per_t",
+        description="Metrics to publish each whole hour as the tags KPI.<metric>, separated by commas.",
+    )
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
         description="Proxies whose X-Forwarded-* headers are believed: they decide whether cookies are Secure.",

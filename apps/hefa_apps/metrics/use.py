@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
+from urllib.parse import urlencode
 
 from hefa_apps.client import Catalogue, Use
 from hefa_apps.metrics.reckoning import Input, Members, Outcome, Reckoning
@@ -107,8 +108,11 @@ def _subject(r: Reckoning, name: str) -> Subject:
 
 
 def _meters(r: Reckoning, subject: Subject) -> tuple[Input, ...]:
-    """Return what each meter saw, as the platform splits the use."""
+    """Return what each meter saw, as the platform splits the use, and where the platform explains it."""
     rows = _rows(r, subject.kind, subject.stream, [subject.name], by="meter")
+    asked = {"by": "meter", subject.kind: subject.name, "stream": subject.stream}
+    span = {"from": r.start.isoformat(), "to": r.end.isoformat()}
+    source = f"/v1/explain/consumption?{urlencode(asked | span)}"  # down to the readings of each register
     return tuple(
         Input(
             r.catalogue.tags[row.key].description if row.key in r.catalogue.tags else row.key,
@@ -116,7 +120,7 @@ def _meters(r: Reckoning, subject: Subject) -> tuple[Input, ...]:
             row.unit,
             row.coverage,
             tag=row.key if row.key in r.catalogue.tags else "",
-            source=f"/v1/consumption?by=meter&{subject.kind}={subject.name}&stream={subject.stream}",
+            source=source,
         )
         for row in rows
     )

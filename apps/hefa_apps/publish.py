@@ -1,0 +1,92 @@
+"""Figures published back as calculated tags, so that dashboards draw them like any other reading.
+
+Each whole hour's value of a metric becomes a reading of the tag `KPI.<metric>` at the hour's end, entered by REST like
+anybody's. Saying it again changes nothing: the platform knows a reading by tag and time, and the first value stays. An
+hour that is not known well enough is not published.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from hefa_apps.client import Caller, Catalogue, Denied, Missing, Refused, Unavailable
+from hefa_apps.client.readings import Entry
+from hefa_apps.metrics import Desk
+
+logger = logging.getLogger(__name__)
+
+HOUR = timedelta(hours=1)
+SETTLED = timedelta(minutes=10)  # after the hour: late readings of a short outage are in
+ENOUGH = 0.9  # coverage
+BACK = 6  # whole hours that a start looks back
+EVERY_S = 300.0
+
+
+def tag_of(metric: str) -> str:
+    """Return the tag of a metric's hourly value."""
+    return "KPI." + "".join(c if c.isalnum() or c in ".-" else "_" for c in metric)
+
+
+class Publisher:
+    """Publishes some metrics with a key of its own (role engineer) until it is stopped."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        desk: Desk,
+        metrics: Sequence[str],
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._caller, self._desk, self._metrics, self._clock = caller, desk, tuple(metrics), clock
+        self._done: datetime | None = None  # end of the newest published hour
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after the hour at hand."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def publish(self) -> int:
+        """Publish every whole hour since the last call, at most `BACK`; return how many readings are new.
+
+        Raises what any call raises: nothing counts as published then, and the next call says it all again.
+        """
+        last = (self._clock() - SETTLED).replace(minute=0, second=0, microsecond=0)
+        plant = self._caller.catalogue()
+        stored = 0
+        for hours in range(BACK - 1, -1, -1):
+            end = last - hours * HOUR
+            if self._done is not None and end <= self._done:
+                continue
+            entries = self._entries(plant, end)
+            if entries:
+                stored += self._caller.enter(entries).stored
+            self._done = end
+        return stored
+
+    def _entries(self, plant: Catalogue, end: datetime) -> list[Entry]:
+        r = self._desk.over(self._caller, plant, end - HOUR, end)
+        figures = [r.figure(metric) for metric in self._metrics]
+        return [
+            Entry(tag_of(figure.id), figure.end, figure.value)
+            for figure in figures
+            if figure.value is not None and (figure.coverage is None or figure.coverage >= ENOUGH)
+        ]
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                stored = self.publish()
+                if stored:
+                    logger.info("published figures=%d", stored)
+            except (Unavailable, Denied, Refused, Missing) as error:
+                logger.warning("figures not published, next try in %d s: %s", EVERY_S, error)
+            self._stop.wait(EVERY_S)
