@@ -41,7 +41,7 @@ test-stack: setup ## bring the Docker Compose stack up for real and test it
 	@$(BIN)/pytest -m "stack and not needs_registry" tests/stack $(ARGS)
 
 test-faults: setup ## kill everything and look whether it was lost; ARGS='--long --table FILE'
-	@$(BIN)/pytest tests/faults $(ARGS)
+	@$(BIN)/pytest tests/faults -n 2 $(ARGS)
 
 bench: setup ## measured against this machine's own limits, in the same minutes; exit code 1 over budget
 	@for file in bench/*.py; do echo "$$file"; $(BIN)/python $$file $(ARGS) || exit 1; done
