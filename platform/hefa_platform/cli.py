@@ -3,9 +3,11 @@
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ from hefa_contract import plant as plant_model
 from hefa_contract import setting as setting_seeds
 from hefa_platform import secrets
 from hefa_platform.config import ConfigError, Role, Settings, read_seeds
-from hefa_platform.store.database import Database, Unavailable
+from hefa_platform.store.database import Database, NotAdmitted, Unavailable
 
 if TYPE_CHECKING:
     from hefa_platform.store.entry import Rules
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 _T = TypeVar("_T")
 
+FULL_SOON_DAYS = 14
+REFUSED_S = 20.0  # a server that is just being set up may refuse for a moment
 API_CONNECTIONS = 12  # fewer than the threads of the server: a query that waits for one is told so, not queued for ever
 
 DsnOption = Annotated[str | None, typer.Option("--dsn", help="PostgreSQL DSN of this command's role.", metavar="DSN")]
@@ -92,7 +96,7 @@ def migrate(dsn: DsnOption = None, secrets_dir: SecretsOption = None) -> None:
     admin = _need(lambda: settings.dsn_of("admin"))
     try:
         with _stopping() as stop:
-            done = _insist(stop, lambda: bring(admin, known, key))
+            done = _insist(stop, lambda: bring(admin, known, key), REFUSED_S)
     except MigrationError as error:
         _fail(str(error))
     typer.echo(f"migrated: {', '.join(done)}" if done else "the schema is current")
@@ -298,27 +302,66 @@ def describe() -> None:
 
 @app.command()
 def check(
-    what: Annotated[str, typer.Argument(help="database, ingest or maintain")],
+    what: Annotated[str, typer.Argument(help="database, ingest, maintain or storage")],
     dsn: DsnOption = None,
     secrets_dir: SecretsOption = None,
     worker: WorkerOption = None,
+    disk: Annotated[
+        Path | None, typer.Option(envvar="HEFA_DISK", help="storage: a folder on the database's disk.", metavar="DIR")
+    ] = None,
 ) -> None:
-    """Exit with 0 when it works, else 1 and the reason: for the health checks of containers."""
+    """Exit with 0 when it works, else 1 and the reason: for the health checks of containers.
+
+    `storage` prints bytes per reading, per tag and day, and with --disk the days until the disk is full; under 14 is 1.
+    """
     from hefa_platform.store.health import Unhealthy, check_schema, check_worker
 
     settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
-    roles: dict[str, Role] = {"database": "api", "ingest": "ingest", "maintain": "jobs"}
+    roles: dict[str, Role] = {"database": "api", "ingest": "ingest", "maintain": "jobs", "storage": "api"}
     if what not in roles:
         _fail(f"{what!r} is none of {', '.join(roles)}")
     with _database(settings, roles[what], "hefa-check", max_size=1, patience_s=3.0) as database:
         try:
             if what == "database":
                 check_schema(database)
+            elif what == "storage":
+                _forecast(database, disk, settings.raw_retention_days)
             else:
                 check_worker(database, what, worker or _worker_name(what))
         except (Unavailable, Unhealthy) as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(1) from None
+
+
+def _forecast(database: Database, disk: Path | None, raw_retention_days: int) -> None:
+    from hefa_platform.store.health import Unhealthy
+    from hefa_platform.store.storage import days_until_full, measure
+
+    found = measure(database)
+    typer.echo(
+        f"database {found.database:,} B: raw {found.raw:,}, minutes {found.minutes:,}, hours {found.hours:,}; "
+        f"{found.readings_per_day:,} readings in the last day"
+    )
+    if found.bytes_per_reading is None or found.bytes_per_tag_and_day is None:
+        typer.echo("nothing is rolled up yet: ask again tomorrow")
+        return
+    typer.echo(
+        f"{found.bytes_per_reading:.1f} B per reading, {found.bytes_per_tag_and_day:,.0f} B per tag and day, "
+        f"{(found.raw_per_day + found.rollups_per_day) / 1e6:,.1f} MB a day"
+    )
+    if disk is None:
+        return
+    try:
+        free = shutil.disk_usage(disk).free
+    except OSError as error:
+        _fail(f"--disk {disk}: {error.strerror}")
+    days = days_until_full(found, free, raw_retention_days)
+    if days is None:
+        typer.echo(f"{free:,} B free: not filling")
+        return
+    typer.echo(f"{free:,} B free: full in {days:,.0f} days")
+    if days < FULL_SOON_DAYS:
+        raise Unhealthy(f"the disk is full in {days:.1f} days: make room, or lower HEFA_RAW_RETENTION_DAYS")
 
 
 def _progress(what: str) -> None:
@@ -403,13 +446,24 @@ def _stopping() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _insist(stop: threading.Event, attempt: Callable[[], _T]) -> _T:
-    """Do it as soon as the database allows; says once why it waits."""
+def _insist(stop: threading.Event, attempt: Callable[[], _T], refused_s: float | None = None) -> _T:
+    """Do it as soon as the database allows; says once why it waits.
+
+    A server that is there but does not let us in is given up after `refused_s` seconds; None: never.
+    """
     told, delay = "", 0.2
+    refused_since: float | None = None
     while True:
         try:
             return attempt()
         except Unavailable as error:
+            refused_since = (refused_since or time.monotonic()) if isinstance(error, NotAdmitted) else None
+            if refused_s is not None and refused_since is not None and time.monotonic() - refused_since >= refused_s:
+                _fail(
+                    f"the database server is there, but refuses us: {error}\n"
+                    "If the secrets were made anew while the database was kept (their volume was lost), put the old "
+                    "secrets back, or give the server's administrator the new password: ALTER ROLE … PASSWORD …"
+                )
             if str(error) != told:
                 told = str(error)
                 logger.warning("waiting for the database: %s", told)

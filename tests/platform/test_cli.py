@@ -13,6 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from typer.testing import CliRunner
+
+from hefa_platform import cli
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -117,3 +121,10 @@ def test_a_check_of_an_absent_database_fails(tmp_path: Path) -> None:
     done = run("check", "ingest", dsn=NOWHERE)
     assert done.returncode == 1
     assert "no connection" in done.stderr
+
+
+def test_migrate_ends_where_the_server_refuses_it(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secrets were lost and made anew, the database was kept: nobody is to wait for ever."""
+    monkeypatch.setattr(cli, "REFUSED_S", 0.5)
+    done = CliRunner().invoke(cli.app, ["migrate", "--dsn", make_conninfo(postgres, dbname="hefa_none")])
+    assert (done.exit_code, "ALTER ROLE" in done.stderr) == (2, True)

@@ -28,6 +28,10 @@ class TimedOut(Unavailable):
     """The statement ran into the time limit of its connection. A smaller range may get through."""
 
 
+class NotAdmitted(Unavailable):
+    """The server is there and answers, but lets nobody in with these credentials, or not to this database."""
+
+
 class SchemaMissing(Unavailable):
     """The database answers, but its schema is not the one this program was written for: run `hefa-platform migrate`."""
 
@@ -63,6 +67,14 @@ def translate(error: psycopg.Error) -> Exception | None:
     if state[:2] in _PERMANENT:
         return Refused(f"{state} {error}", state)
     return None
+
+
+def refusal(dsn: str, error: psycopg.Error) -> Unavailable:
+    """What a failed attempt to connect means: `NotAdmitted` where the server runs, as libpq's ping says."""
+    text = " ".join(str(error).split())
+    if psycopg.pq.PGconn.ping(dsn.encode()) == psycopg.pq.Ping.OK:
+        return NotAdmitted(text)
+    return Unavailable(text)
 
 
 @dataclass(frozen=True)

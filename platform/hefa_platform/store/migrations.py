@@ -16,7 +16,7 @@ import psycopg
 from psycopg import errors, sql
 
 from hefa_platform.store import keys
-from hefa_platform.store.database import Connection, SchemaMissing, Unavailable, detect, translate
+from hefa_platform.store.database import Connection, SchemaMissing, Unavailable, detect, refusal, translate
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None, admin_ke
 
     `admin_key` is an API key made outside, of which the hash is stored; one that was revoked since stays revoked.
 
-    Raises `Unavailable` while the server is not there and `MigrationError` when the files do not fit the database.
+    Raises `Unavailable` while the server is not there (`NotAdmitted`: it is, but not for us) and `MigrationError` when the files do not fit the database.
     A migration is applied whole or not at all.
     """
     try:
@@ -66,6 +66,8 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None, admin_ke
                 admit(connection, admin_key)
             return done
     except psycopg.Error as error:
+        if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
+            raise refusal(admin_dsn, error) from error
         seen = translate(error)
         if isinstance(seen, Unavailable) and not isinstance(seen, SchemaMissing):
             raise seen from error
