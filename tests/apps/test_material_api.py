@@ -1,0 +1,72 @@
+"""The material app by REST, in front of the real platform."""
+
+from typing import Any
+
+import pytest
+
+NETWORK: dict[str, Any] = {
+    "streams": [
+        {"name": "in", "value": 100, "sd": 1},
+        {"name": "left", "value": 61, "sd": 1},
+        {"name": "right", "value": 40, "sd": 1},
+        {"name": "lost", "value": None},
+    ],
+    "nodes": [
+        {"name": "split", "in": ["in"], "out": ["left", "right"]},
+        {"name": "sink", "in": ["right"], "out": ["lost"]},
+    ],
+}
+
+
+def test_reconcile_any_network(portal: Any) -> None:
+    with portal.client() as client:
+        answer = client.post("/api/material/reconcile", json=NETWORK)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert found["reconciled"] == pytest.approx(
+            {"in": 100 + 1 / 3, "left": 61 - 1 / 3, "right": 40 - 1 / 3, "lost": 40 - 1 / 3}
+        )
+        assert found["chi2"] == pytest.approx(1 / 3)
+        assert found["accepted"] is True
+        assert found["suspects"] == []
+        assert found["z"] == {
+            "in": pytest.approx(3**-0.5),
+            "left": pytest.approx(3**-0.5),
+            "right": pytest.approx(3**-0.5),
+            "lost": None,
+        }
+        off = client.post(
+            "/api/material/reconcile",
+            json=NETWORK | {"streams": [{"name": "in", "value": 110, "sd": 1}, *NETWORK["streams"][1:]]},
+        )
+        assert off.json()["accepted"] is False
+        assert set(off.json()["suspects"]) == {"in", "left", "right"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b"null", b"{}", b'{"streams": 1, "nodes": 2}', b'{"streams": [], "nodes": []}',
+        b'{"streams": [{"name": "a", "value": NaN, "sd": 1}], "nodes": []}',
+        b'{"streams": [{"name": "a", "value": 1e999, "sd": 1}], "nodes": []}',
+        b'{"streams": [{"name": "a", "value": true, "sd": []}], "nodes": [{}]}',
+        b'{"streams": [{"name": "\\ud800", "value": 1, "sd": 1}], "nodes": []}',
+        b'{"streams": [{"name": "a"}], "nodes": [{"name": "n", "in": ["a"], "out": ["a"]}]}',
+        b'{"streams": [{"name": "a", "value": ' + b"9" * 5000 + b', "sd": 1}], "nodes": []}',
+        b"[" * 20000,
+        b"\xff\xfe",
+    ],
+)  # fmt: skip
+def test_what_is_no_network_is_refused_with_a_sentence(portal: Any, content: bytes) -> None:
+    with portal.client() as client:
+        answer = client.post("/api/material/reconcile", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422), answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert answer.json()["detail"]
+
+
+def test_nobody_reckons_without_a_key(portal: Any) -> None:
+    with portal.client() as client:
+        assert client.post("/api/material/reconcile", json=NETWORK, headers={"Authorization": ""}).status_code == 401
+        wrong = client.post("/api/material/reconcile", json=NETWORK, headers={"Authorization": "Bearer hefa_wrong"})
+        assert wrong.status_code == 401
