@@ -176,6 +176,18 @@ def test_alarms_are_filtered_and_paged(plant_: Site, client: TestClient) -> None
     assert client.get("/v1/alarms?state=LOUD").status_code == 422
 
 
+def test_an_alarm_is_explained_by_its_readings(plant_: Site, client: TestClient) -> None:
+    alarm = newest(client, tag=LEVEL)
+    found = client.get(f"/v1/explain/alarms/{alarm['id']}").json()
+    assert (found["alarm"]["id"], found["unit"], found["lasted_s"]) == (alarm["id"], "%", 5)
+    assert found["formula"].startswith("raised: value > 85 for the on-delay")
+    shown = {reading["ts"]: reading["value"] for reading in found["readings"]}
+    assert shown[alarm["crossed"]] == 87
+    assert 55 in shown.values()
+    assert found["count"] == found["usable"] == 2
+    assert client.get("/v1/explain/alarms/999999999").status_code == 404
+
+
 def test_figures(plant_: Site, client: TestClient) -> None:
     found = client.get("/v1/alarms/kpi").json()
     alarms = client.get("/v1/alarms").json()["items"]

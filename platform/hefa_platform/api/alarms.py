@@ -108,6 +108,32 @@ class Shelving(Asked):
     reason: Annotated[Text, Field(max_length=500, examples=["probe is being cleaned"])]
 
 
+class Reading(Answer):
+    """A reading near the begin or the end of an alarm."""
+
+    ts: datetime
+    value: float | None
+    quality: int
+
+
+class Explained(Answer):
+    """How an alarm came about: in words and as a formula, and the readings that decided, as far as they are kept.
+
+    `lasted_s` is how long the value had been beyond the limit when it was raised. `count` readings lie in the alarm's
+    time, `usable` of them with quality 64 or better. `engine` is the database that was asked.
+    """
+
+    alarm: Alarm
+    text: str
+    formula: str
+    unit: str | None
+    lasted_s: float
+    count: int
+    usable: int
+    readings: list[Reading]
+    engine: str
+
+
 class FloodOf(Answer):
     """A time with more than ten alarms in every ten minutes; `peak`: the most in ten minutes."""
 
@@ -227,6 +253,32 @@ def alarm_kpi(caller: Viewer, query: Annotated[FigureAsk, Query()]) -> Figures:
 def alarm(caller: Viewer, id: Id) -> Alarm:
     """An alarm with every state it was in, and who changed it."""
     return _single(caller, id, store.alarm(caller.database, caller.site, id))
+
+
+AROUND, MOST = timedelta(minutes=10), 50  # readings that an explanation shows
+
+_TEXT = (
+    "The value passed the limit and stayed beyond it for the on-delay, counted from the reading that passed. It ends when "
+    "the value is inside by the deadband for the off-delay. A reading holds until the next one, at most two heartbeats; "
+    "bad or missing readings neither raise nor end an alarm. Delays and deadband: GET /v1/settings/alarm."
+)
+
+
+@router.get("/explain/alarms/{id}", summary="How an alarm came about", responses=responses(404), tags=["explain"])
+def explain_alarm(caller: Viewer, id: Id) -> Explained:
+    """The rule and the readings that raised and ended an alarm."""
+    row = store.alarm(caller.database, caller.site, id)
+    single = _single(caller, id, row)
+    assert row is not None
+    count, usable, near = store.readings(caller.database, row, AROUND, MOST)
+    sign, back = (">", "<=") if row.level in ("h", "hh") else ("<", ">=")
+    inside = "limit - deadband" if row.level in ("h", "hh") else "limit + deadband"
+    return Explained(
+        alarm=single, text=_TEXT, unit=row.unit, count=count, usable=usable, engine=caller.database.engine.version,
+        formula=f"raised: value {sign} {row.limit_value:g} for the on-delay; returned: value {back} {inside} for the off-delay",
+        lasted_s=(row.raised_at - row.crossed_at).total_seconds(),
+        readings=[Reading(ts=r.ts, value=r.value, quality=r.quality) for r in near],
+    )  # fmt: skip
 
 
 @router.post("/alarms/{id}/ack", summary="Acknowledge an alarm", responses=responses(400, 403, 404, 409))

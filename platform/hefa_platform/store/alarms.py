@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, LiteralString
 
 from psycopg.rows import class_row
@@ -48,6 +48,15 @@ class Change:
     to_state: State
     by: str
     comment: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A reading that decided about an alarm."""
+
+    ts: datetime
+    value: float | None
+    quality: int
 
 
 class NotNow(Exception):
@@ -119,6 +128,35 @@ def changes(database: Database, alarm_id: int) -> list[Change]:
             "SELECT at, from_state, to_state, by, comment FROM alarm_change WHERE alarm_id = %s ORDER BY change_id",
             [alarm_id],
         ).fetchall()
+
+
+def readings(database: Database, found: Alarm, around: timedelta, most: int) -> tuple[int, int, list[Reading]]:
+    """How many readings an alarm lasted for, how many of them usable, and those around its begin and end.
+
+    At most `most` of each end, as far as raw readings are kept.
+    """
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Reading)) as cursor:
+        end = found.returned_at or datetime.now(UTC)
+        row = connection.execute(
+            """
+            SELECT count(*), count(*) FILTER (WHERE quality >= 64) FROM reading
+             WHERE tag_id = (SELECT tag_id FROM alarm WHERE alarm_id = %s) AND ts >= %s AND ts <= %s
+            """,
+            [found.alarm_id, found.crossed_at, end],
+        ).fetchone()
+        assert row is not None
+        near = {}
+        for start, stop in ((found.crossed_at - around, found.raised_at), (end - around, end)):
+            for reading in cursor.execute(
+                """
+                SELECT ts, value, quality FROM reading
+                 WHERE tag_id = (SELECT tag_id FROM alarm WHERE alarm_id = %s) AND ts >= %s AND ts <= %s
+                 ORDER BY ts DESC LIMIT %s
+                """,
+                [found.alarm_id, start, stop, most],
+            ):
+                near[reading.ts] = reading
+        return row[0], row[1], [near[ts] for ts in sorted(near)]
 
 
 def ack(database: Database, site: str, alarm_id: int, *, by: str, comment: str) -> Alarm | None:
