@@ -24,7 +24,7 @@ from hefa_platform.store import backup as store
 from hefa_platform.store import migrations, rollups
 from hefa_platform.store.arrival import Arrival
 from hefa_platform.store.backup import BackupError
-from hefa_platform.store.database import Database, Unavailable
+from hefa_platform.store.database import Database, Unavailable, detect
 from hefa_platform.store.intake import Intake
 
 T0 = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=30)
@@ -215,6 +215,9 @@ def test_a_backup_of_an_earlier_release_is_migrated(
 def test_from_timescaledb_to_postgresql_and_back(
     gateway: Gateway, database: Any, another: Callable[[], str], role_passwords: dict[str, str], tmp_path: Path
 ) -> None:
+    with psycopg.connect(database.admin) as admin:
+        if detect(admin).kind != "timescaledb-community":
+            pytest.skip("the server is not TimescaleDB Community: name one by HEFA_TEST_DSN")
     gateway.record(range(0, 120, 10))
     roll_up(database.jobs)
     whole = figures(database.admin)
