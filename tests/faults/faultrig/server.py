@@ -6,6 +6,7 @@ embedded one is used.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets as token
 import signal
@@ -92,7 +93,8 @@ def make_server(folder: Path) -> Postgres | Installed:
 def template(dsn: str, seeds: Path) -> Iterator[Callable[[str], dict[str, str]]]:
     """Yields a function that makes a loaded database of a name and returns its DSNs by role."""
     plant = load(read_seeds(seeds))
-    passwords = {f"hefa_{role}": token.token_hex(12) for role in ROLES}
+    # Roles are of the whole server: the same in each process of a session on it, and in other tests.
+    passwords = {f"hefa_{role}": hashlib.sha256(f"{dsn}/{role}".encode()).hexdigest()[:32] for role in ROLES}
     name = f"hefa_faults_{token.token_hex(4)}"
 
     def dsns(database: str) -> dict[str, str]:
