@@ -97,6 +97,7 @@ class Bench:
         with psycopg.connect(self.platform.admin, autocommit=True) as connection:
             for workers, budget in ((1, 0.75), (2, 1.0)):
                 copied, ingested, single = [], [], []
+                spent = dict[str, float]()
                 with self.gateway(workers) as gateway:
                     gateway.send(messages(self.envelopes(400)))
                     for _ in range(5):
@@ -104,12 +105,19 @@ class Bench:
                         self.platform.empty()
                         copied.append(self._raw_copy(connection, made))
                         self.platform.empty()
-                        ingested.append(len(made) * READINGS / gateway.send(messages(made)))
+                        sent = messages(made)
+                        before = self.platform.cpu_s()
+                        ingested.append(len(made) * READINGS / gateway.send(sent))
+                        for name, seconds in self.platform.cpu_s().items():
+                            used = 1e6 * (seconds - before[name]) / (5 * len(made) * READINGS)
+                            spent[name] = spent.get(name, 0.0) + used
                         single.append(self._inserts(connection, 200))
                 ratio = statistics.median(i / c for i, c in zip(ingested, copied, strict=True))
                 rate, limit = statistics.median(ingested), statistics.median(copied)
                 who = "one worker" if workers == 1 else f"{workers} workers"
                 yield Finding(f"{who}, readings/s", rate, "/s", "", f"raw COPY {limit:,.0f}/s")
+                shares = ", ".join(f"{name} {used:.2f}" for name, used in sorted(spent.items()))
+                yield Finding(f"{who}, CPU a reading", sum(spent.values()), "us", "", shares)
                 yield Finding(f"{who} / raw COPY", ratio, "x", f">= {budget}", "median of 5 pairs", gate=0.6)
                 if workers == 1:
                     naive = statistics.median(single)

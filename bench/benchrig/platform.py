@@ -38,6 +38,7 @@ class Platform:
         self.plant = plant_model.load(read_seeds(CHECKOUT_SEEDS))
         self._kind = broker
         self._stack = ExitStack()
+        self._pids: dict[str, int] = {}
 
     def __enter__(self) -> Platform:
         with ExitStack() as stack:
@@ -60,6 +61,7 @@ class Platform:
             self.broker = brokers.Broker(self.folder / "broker", self.folder / "secrets", kind=self._kind)
             self.broker.start()
             stack.callback(self.broker.stop)
+            self._pids["broker"] = self.broker.pid
             self._stack = stack.pop_all()
         return self
 
@@ -110,10 +112,21 @@ class Platform:
             ).fetchone()
         return dict(zip(names, row or (0,) * len(names), strict=True))
 
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds so far: of this process, which is the gateway, the broker, the workers, and our own database."""
+        spent = {"gateway": sum(psutil.Process().cpu_times()[:2])}
+        for name, pid in self._pids.items():
+            process = psutil.Process(pid)
+            times = [one.cpu_times() for one in (process, *process.children())]
+            kind = "worker" if name.startswith("ingest") else name
+            spent[kind] = spent.get(kind, 0.0) + sum(one.user + one.system for one in times)
+        return spent
+
     def _embedded(self, stack: ExitStack) -> str:
         server = Postgres(self.folder / "postgres", "bench")
         server.start()
         stack.callback(server.stop)
+        self._pids["database"] = server.pid
         return server.dsn()
 
     def _admin_statement(self, statement: str, name: str) -> None:
@@ -131,9 +144,11 @@ class Platform:
         argv = [sys.executable, "-P", "-m", "hefa_platform.cli", *command]
         child = Child(name, argv, self.folder / f"{name}.log", env=env)
         child.start()
+        self._pids[name] = child.pid
         try:
             yield child
         finally:
+            del self._pids[name]
             child.stop(10)
 
 
