@@ -208,3 +208,22 @@ def test_unknown_neither_raises_nor_ends(watcher: Callable[[], Watcher]) -> None
     assert w.alarms()[0][3] is None
     w.look(2010)
     assert w.alarms()[0][3] == 2010
+
+
+def test_the_alarm_rules_in_force_decide(watcher: Callable[[], Watcher], site: Any) -> None:
+    w = watcher()
+    w.store((0, 55), (10, 95))
+    site.execute(
+        """
+        INSERT INTO setting (site, kind, name, valid_from, value, entered_by)
+        VALUES ('HEFA-BT', 'alarm', 'site', '2026-01-01Z', '{"on_delay_s": 60, "priorities": {"h": "high"}}', 'test')
+        """
+    )
+    try:
+        w.look(69)
+        assert w.alarms() == []
+        w.look(70)
+        assert w.alarms()[0][2] == 70
+        assert site.execute("SELECT priority FROM alarm JOIN tag USING (tag_id) WHERE name = %s", w.tag) == [("high",)]
+    finally:
+        site.execute("DELETE FROM setting WHERE kind = 'alarm'")

@@ -120,7 +120,8 @@ def watched(connection: Connection) -> dict[int, Watched]:
          ORDER BY valid_from DESC LIMIT 1
         """
     ).fetchone()
-    settings = row[0] if row is not None and row[0] is not None else judge("alarm", {})
+    # Judged again: what was entered before a rule had some field gets its default.
+    settings = judge("alarm", {} if row is None or row[0] is None else row[0])
     found = {}
     for tag in connection.execute(
         """
