@@ -154,7 +154,7 @@ def test_a_bad_question_is_422_with_a_sentence(portal, query: str) -> None:
 
 
 def test_a_bad_period_is_told_on_the_page_which_shows_today(signed_in) -> None:
-    page = signed_in.get("/energy?period=custom&from=2026-11-22T10:00&to=2026-11-22T09:00")
+    page = signed_in.get("/energy/use?period=custom&from=2026-11-22T10:00&to=2026-11-22T09:00")
     assert page.status_code == 200
     assert "here is the running plant day" in page.text
     assert 'id="chart"' in page.text
@@ -187,7 +187,7 @@ def test_what_no_meter_can_split_is_refused_and_told(portal, signed_in, path: st
     answer = signed_in.get(f"/api/energy/{path}?carrier=water&by=line")
     assert answer.status_code == 422
     assert "not metered by line" in answer.json()["detail"]
-    page = signed_in.get("/energy?carrier=water&by=line")
+    page = signed_in.get("/energy/use?carrier=water&by=line")
     assert page.status_code == 200
     assert "not metered by line" in page.text
 
@@ -312,7 +312,7 @@ def test_a_starting_platform_is_a_designed_state(bare_portal) -> None:
         sign_in(client, bare_portal.key)
         for page in ("/live", "/energy", "/material"):
             answer = client.get(page)
-            assert answer.status_code == 200
+            assert answer.status_code == 200, f"{page}: {answer.text[-1500:]}"
             assert "the platform is starting" in answer.text
             assert "data-again" in answer.text
         assert client.get("/api/energy/use").status_code == 422

@@ -123,6 +123,20 @@ def test_search_by_keyboard(page: Page, portal) -> None:
     page.wait_for_url("**/live/tags/A6-UTIL.ELEC.PM-MAIN.*")
 
 
+def test_shortcuts_are_told_work_and_can_be_turned_off(page: Page, portal) -> None:
+    page.goto(f"{portal.url}/explain/use.water?period=plantday&back=1")
+    page.keyboard.press("]")
+    page.wait_for_url(lambda url: "back" not in url)
+    page.keyboard.press("[")
+    page.wait_for_url("**back=1**")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    page.get_by_label("Single-key shortcuts are on").uncheck()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_hidden()
+
+
 def test_an_area_is_sifted(page: Page, portal) -> None:
     page.goto(f"{portal.url}/live/areas/A1-FEED")
     page.get_by_placeholder("Filter by name").fill("r-101 ph")
@@ -140,9 +154,7 @@ def test_the_theme_is_kept(page: Page, portal) -> None:
 
 
 def test_the_energy_page_answers_by_clicking(page: Page, portal) -> None:
-    page.goto(f"{portal.url}/energy")
-    page.get_by_role("link", name="24 h").click()
-    page.wait_for_url("**period=24h**")
+    page.goto(f"{portal.url}/energy/use?period=24h")
     page.get_by_role("link", name="Gas").click()
     expect(page.locator("#detail")).to_contain_text("Gas")
     page.get_by_role("link", name="Line", exact=True).click()
@@ -168,7 +180,7 @@ def test_a_custom_period(page: Page, portal) -> None:
 
 
 def test_the_bars_tell_their_figures(page: Page, portal) -> None:
-    page.goto(f"{portal.url}/energy?period=24h&by=area")
+    page.goto(f"{portal.url}/energy/use?period=24h&by=area")
     chart = page.locator("#chart canvas")
     expect(chart).to_be_visible()
     page.wait_for_timeout(500)
@@ -181,7 +193,7 @@ def test_the_bars_tell_their_figures(page: Page, portal) -> None:
 def test_without_scripts_every_figure_is_there(browser: Browser, portal) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{portal.url}/sign-in?next=/energy%3Fperiod=24h")
+    page.goto(f"{portal.url}/sign-in?next=/energy/use%3Fperiod=24h")
     page.fill("#key", portal.key)
     page.click(".button")
     assert page.locator("table.figures").first.locator("tbody tr").count() > 5

@@ -24,7 +24,7 @@ from hefa_apps.energy.registers import (
 from hefa_apps.energy.tariff import Bill, Slot, bill
 from hefa_apps.metrics import Figure, Input, Members, Outcome, Reckoning
 from hefa_apps.metrics.reckoning import Formula
-from hefa_apps.metrics.use import FEED
+from hefa_apps.metrics.use import FEED, subjects
 from hefa_apps.usage import UNACCOUNTED, total
 
 _TONNE = 1e3
@@ -358,21 +358,32 @@ def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:,.0f}"
 
 
+def where_metered(formula: Callable[[Reckoning], Outcome], *names: str) -> Callable[[Reckoning], Outcome]:
+    """Return the formula for sites that meter these subjects; elsewhere the figure says that they are not."""
+
+    def guarded(r: Reckoning) -> Outcome:
+        there = {subject.name for subject in subjects(r.catalogue)}
+        missing = [name for name in names if name not in there]
+        return Outcome(None, reason=f"{missing[0]} is not metered here.") if missing else formula(r)
+
+    return guarded
+
+
 FORMULAS: dict[str, Formula] = {
-    "energy.cost": cost,
-    "energy.cost_per_t": per_tonne("energy.cost"),
-    "energy.price": price,
-    "energy.demand.peak": peak,
-    "energy.night": base,
+    "energy.cost": where_metered(cost, ELECTRICITY),
+    "energy.cost_per_t": where_metered(per_tonne("energy.cost"), ELECTRICITY, FEED),
+    "energy.price": where_metered(price, ELECTRICITY),
+    "energy.demand.peak": where_metered(peak, ELECTRICITY),
+    "energy.night": where_metered(base, ELECTRICITY),
     "energy.unaccounted.*": unaccounted,
     "energy.evaporator.*": evaporator,
     "energy.kiln.*": kiln,
-    "energy.kgce": coal,
-    "kgce.per_t": per_tonne("energy.kgce"),
-    "energy.co2.scope1": scope1,
-    "energy.co2.scope2": scope2,
-    "energy.co2.scope2_market": scope2_market,
-    "energy.co2_per_t": carbon_per_tonne,
+    "energy.kgce": where_metered(coal, ELECTRICITY, FEED),
+    "kgce.per_t": where_metered(per_tonne("energy.kgce"), ELECTRICITY, FEED),
+    "energy.co2.scope1": where_metered(scope1, ELECTRICITY, FEED),
+    "energy.co2.scope2": where_metered(scope2, ELECTRICITY),
+    "energy.co2.scope2_market": where_metered(scope2_market, ELECTRICITY),
+    "energy.co2_per_t": where_metered(carbon_per_tonne, ELECTRICITY, FEED),
 }
 MEMBERS: dict[str, Members] = {
     "energy.unaccounted.*": lambda catalogue: dict.fromkeys(carriers(catalogue), "%"),
