@@ -91,14 +91,28 @@ if (box) {
     }
   });
   document.addEventListener("click", (event) => event.target.closest(".find") || close());
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "/" && !event.target.closest("input, textarea, select")) {
-      event.preventDefault();
-      box.focus();
-      box.select();
-    }
-  });
 }
+
+// Shortcuts of one key, which a reader may turn off (a voice or a cat may press them).
+const keys = document.getElementById("keys");
+const on = document.getElementById("keys-on");
+on.checked = localStorage.getItem("hefa_keys") !== "off";
+on.addEventListener("change", () => localStorage.setItem("hefa_keys", on.checked ? "on" : "off"));
+document.getElementById("keys-open")?.addEventListener("click", () => keys.showModal());
+
+const shortcuts = {
+  "/": () => box && (box.focus(), box.select()),
+  "[": () => document.querySelector("a[rel=prev]")?.click(),
+  "]": () => document.querySelector("a[rel=next]")?.click(),
+  "?": () => keys.showModal(),
+};
+document.addEventListener("keydown", (event) => {
+  if (!on.checked || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+  const act = shortcuts[event.key] ?? (/^[1-9]$/.test(event.key) ? () => document.querySelectorAll("nav.apps a")[event.key - 1]?.click() : null);
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
 
 // One popover open at a time, closed by a click beside it.
 document.addEventListener("click", (event) => {
