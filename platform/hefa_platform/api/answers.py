@@ -18,7 +18,9 @@ from hefa_platform.api.params import rfc3339
 
 CSV = "text/csv"
 _CHUNK = 65_536
-_UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "The caller has this answer already (If-None-Match)"}}
+_UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The caller has this answer already (If-None-Match)"}
+}
 
 # OpenAPI: the 200 of a route that also speaks CSV.
 OR_CSV: dict[int | str, dict[str, Any]] = {
