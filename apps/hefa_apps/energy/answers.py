@@ -5,6 +5,7 @@ Figures that are metrics come as `plain()` writes them. A figure that is not kno
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from hefa_apps.energy import formulas
 from hefa_apps.energy.baseline import Fit, Reason, Saving
 from hefa_apps.energy.carbon import Carbon, carbon, regions
 from hefa_apps.energy.emissions import Emission
-from hefa_apps.energy.model import KWH_PER, MADE_HERE, flows, night, tree
+from hefa_apps.energy.model import KWH_PER, MADE_HERE, Demand, Point, flows, night, tree
 from hefa_apps.energy.registers import ELECTRICITY, carriers, finest, metered, quarters, seen, tariffs
 from hefa_apps.energy.study import Study
 from hefa_apps.energy.tariff import BandCost, Bill, bill, in_force
@@ -61,8 +62,29 @@ def demand(r: Reckoning, zone: ZoneInfo) -> dict[str, Any]:
         "points": [
             {"start": p.start.astimezone(zone), "end": p.end.astimezone(zone), "value": p.kw} for p in found.points
         ],
+        "days": _daily(found, zone),
         "figures": figures(r, ("energy.demand.peak", "energy.night")),
     }
+
+
+def _daily(found: Demand, zone: ZoneInfo) -> list[dict[str, Any]]:
+    """Each calendar day's highest quarter of an hour and mean."""
+    by: dict[date, list[Point]] = {}
+    for point in found.points:
+        by.setdefault(point.start.astimezone(zone).date(), []).append(point)
+    told = []
+    for day, points in by.items():
+        known = [point for point in points if point.kw is not None]
+        top = max(known, key=lambda point: point.kw or 0.0, default=None)
+        told.append(
+            {
+                "day": day.isoformat(),
+                "peak": top.kw if top else None,
+                "peak_at": top.start.astimezone(zone) if top else None,
+                "mean": sum(point.kw or 0.0 for point in known) / len(known) if known else None,
+            }
+        )
+    return told
 
 
 def cost(r: Reckoning, zone: ZoneInfo, name: str = ELECTRICITY) -> dict[str, Any]:

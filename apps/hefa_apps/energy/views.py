@@ -25,6 +25,7 @@ from hefa_apps.report import Asked as AskedUse
 from hefa_apps.report import fields
 from hefa_apps.session import Asking
 
+AT_ONCE = 49  # hours: figures of a longer period come as a part, so that the page stands at once
 TABS = ("overview", "use", "cost", "flows", "carbon", "baseline", "outlook")
 
 router = APIRouter()
@@ -56,6 +57,8 @@ def overview(request: Request, asking: Asking, question: AskedMorning) -> Respon
         question.back = 0  # a young site knows nothing of yesterday
         period, mistake = question.shown(catalogue)
         r = reckoning(request, asking, catalogue, period)
+    if period.hours > AT_ONCE:
+        return _page(request, r, "overview", question, period, mistake, figures=None, nothing=False, starting=False)
     prepare(r)
     shown = [r.figure(id) for id in answers.overview(r)]
     nothing = all(figure.value is None for figure in shown)
@@ -132,6 +135,20 @@ def _part(request: Request, view: Asks, name: str, ask: Callable[[], dict[str, A
         hues=hues(view.r.catalogue),
         named=partial(_named, shown_on),
         kept=[pair for pair in request.query_params.multi_items() if not pair[0].startswith("baseline_")],
+    )
+
+
+@router.get("/energy/parts/figures", include_in_schema=False)
+def figures(request: Request, asking: Asking, question: Asked) -> Response:
+    catalogue = asking.catalogue()
+    r = reckoning(request, asking, catalogue, question.period(catalogue))
+    prepare(r)
+    return pages(request).render(
+        request,
+        "energy/part_figures.html",
+        root=catalogue.root,
+        question=question,
+        figures=[r.figure(id) for id in answers.overview(r)],
     )
 
 
