@@ -119,6 +119,8 @@ def small_disk(tmp_path: Path, killable) -> Iterator[Path]:
             if subprocess.run(["umount", str(folder)], check=False, capture_output=True).returncode == 0:
                 break
             time.sleep(0.1)
+        else:  # whoever still has a file of it open shall not leave it mounted for good
+            subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
 
 
 @pytest.mark.fault("12", "database disk full")
