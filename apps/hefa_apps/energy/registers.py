@@ -165,11 +165,12 @@ def ask_factors(r: Reckoning) -> list[Setting]:
 def factor(setting: Setting, tonne: bool = False) -> Factor:
     """Return a factor setting as kg per unit of the platform's amounts (materials count in kg)."""
     value = setting.value or {}
-    scale = 1e-3 if tonne and value.get("per") == "t" else 1.0
+    per = str(value.get("per", ""))
+    scale, per = (1e-3, "kg") if tonne and per == "t" else (1.0, per)
     return Factor(
         name=setting.name,
         value=float(value["value"]) * scale,
-        unit=f"{value.get('unit', 'kg')}/{value.get('per', '')}",
+        unit=f"{value.get('unit', 'kg')}/{per}",
         since=setting.start or setting.valid_from,
         uncertainty=FACTOR_U.get(str(value.get("of")), 0.05),
         source=setting.source,
