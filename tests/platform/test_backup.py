@@ -181,6 +181,33 @@ def test_ids_go_on_behind_those_restored(
         assert got[0] > highest
 
 
+def test_what_events_have_set_off_is_restored_once(
+    gateway: Gateway, database: Any, another: Callable[[], str], role_passwords: dict[str, str], tmp_path: Path
+) -> None:
+    gateway.record(range(0, 30, 10))
+    with psycopg.connect(database.admin) as admin:
+        admin.execute(
+            """
+            INSERT INTO event (edge_id, epoch, seq, i, type, ts, subject, body)
+            SELECT edge_id, 'e', 1, 0, 'meter_swap', %s, name, '{"final": 7, "initial": 3}' FROM tag
+             WHERE name = 'a.meter'
+            """,
+            [T0 + timedelta(seconds=70)],
+        )
+        told = admin.execute("SELECT * FROM meter_swap").fetchall()
+        noted = admin.execute("SELECT count(*) FROM rollup_dirty").fetchone()
+    assert len(told) == 1
+    store.backup(database.owner, tmp_path / "b")
+    target = another()
+    store.restore(target, tmp_path / "b", role_passwords)
+    with psycopg.connect(target) as admin:
+        assert admin.execute("SELECT * FROM meter_swap").fetchall() == told
+        assert admin.execute("SELECT count(*) FROM rollup_dirty").fetchone() == noted
+        # From now on they work again.
+        admin.execute('UPDATE event SET body = \'{"final": 8, "initial": 3}\'')
+        assert admin.execute("SELECT final FROM meter_swap").fetchone() == (8,)
+
+
 def test_a_backup_of_an_earlier_release_is_migrated(
     database: Any, another: Callable[[], str], role_passwords: dict[str, str], tmp_path: Path
 ) -> None:

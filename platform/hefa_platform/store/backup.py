@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -335,6 +335,12 @@ def _load(
         sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(sql.Identifier(table.name) for table in tables))
     )
     connection.execute("SELECT ensure_partitions(%s::date[])", [manifest.days])
+    # What events and notes set off is in the file too: it must not happen again.
+    triggers = connection.execute("""
+        SELECT tgrelid::regclass::text, tgname FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid
+         WHERE NOT tgisinternal AND pronamespace = 'public'::regnamespace
+    """).fetchall()
+    _switch(connection, triggers, sql.SQL("DISABLE"))
     for table in tables:
         progress(table.name)
         query = sql.SQL("COPY {} ({}) FROM STDIN").format(
@@ -346,6 +352,7 @@ def _load(
                     rows.write(piece)
             if cursor.rowcount != table.rows:
                 raise BackupError(f"{table.name}: {cursor.rowcount} of {table.rows} rows were loaded")
+    _switch(connection, triggers, sql.SQL("ENABLE"))
     for name, last in manifest.sequences.items():
         connection.execute("SELECT setval(%s::regclass, %s) WHERE to_regclass(%s) IS NOT NULL", [name, last, name])
     if "reading_1h" in views:
@@ -353,6 +360,12 @@ def _load(
         connection.execute(
             "INSERT INTO rollup_hour (hour) SELECT DISTINCT date_bin('1 hour', bucket, 'epoch') FROM reading_1m"
         )
+
+
+def _switch(connection: Connection, triggers: Sequence[tuple[str, str]], how: sql.SQL) -> None:
+    for table, name in triggers:
+        statement = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
+        connection.execute(statement.format(sql.Identifier(table), how, sql.Identifier(name)))
 
 
 def _require_equal(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> None:
