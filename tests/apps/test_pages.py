@@ -54,14 +54,16 @@ def test_a_page_is_whole_light_and_for_everybody(open_page: Any, path: str) -> N
 def test_values_on_the_wall_move_by_themselves(page: Page, portal) -> None:
     tag = "A3-PPT.PN.R-PN1.ph"
     page.goto(f"{portal.url}/live")
-    value = page.locator(f'[data-tag="{tag}"] .value')
+    value = page.locator(f'.area [data-tag="{tag}"] .value')
+    drawn = page.locator(f'.sheet [data-tag="{tag}"] .value')
     page.wait_for_timeout(1500)
     portal.record(tag, 6.11)
     expect(value).to_have_text("6.11", timeout=8000)
-    expect(page.locator(f'[data-tag="{tag}"] .standing')).to_have_text("L")
+    expect(drawn).to_have_text("6.11")
+    expect(page.locator(f'.area [data-tag="{tag}"] .standing')).to_have_text("L")
     portal.record(tag, 6.82)
     expect(value).to_have_text("6.82", timeout=8000)
-    expect(page.locator(f'[data-tag="{tag}"] .standing')).to_be_hidden()
+    expect(page.locator(f'.area [data-tag="{tag}"] .standing')).to_be_hidden()
 
 
 def test_sparklines_are_drawn_and_values_stand_beside_them(page: Page, portal) -> None:

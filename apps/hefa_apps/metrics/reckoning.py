@@ -4,7 +4,7 @@ An app registers formulas for metrics of the catalogue; every page, every JSON a
 for the figure by its id, so that it cannot be different in two places. A formula asks for what it needs the same way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -165,13 +165,17 @@ class Reckoning:
 
     def newest(self, tags: tuple[str, ...]) -> datetime | None:
         """Return when the slowest of these tags was last read; None when one never was."""
-        wanted = [tag for tag in tags if ("latest", tag) not in self._memo]
+        self.look(tags)
+        times = [self._memo["latest", tag] for tag in tags]
+        return min((r.ts for r in times), default=None) if all(times) else None
+
+    def look(self, tags: Sequence[str]) -> None:
+        """Ask for the newest readings of tags that are not known yet, all at once: a formula may do it beforehand."""
+        wanted = [tag for tag in dict.fromkeys(tags) if ("latest", tag) not in self._memo]
         for i in range(0, len(wanted), 200):
             some = wanted[i : i + 200]
             found: dict[str, Latest] = {r.tag: r for r in self.caller.latest(tags=some)}
             self._memo |= {("latest", tag): found.get(tag) for tag in some}
-        times = [self._memo["latest", tag] for tag in tags]
-        return min((r.ts for r in times), default=None) if all(times) else None
 
     def _reckon(self, id: str) -> Figure:
         metric, formula = self.desk.find(id, self.catalogue)

@@ -89,9 +89,11 @@ def totals(r: Reckoning) -> dict[str, list[Use]]:
             (s.kind, s.stream): [t.name for t in there if (t.kind, t.stream) == (s.kind, s.stream)] for s in there
         }
         asks = [partial(_rows, r, kind, stream, names) for (kind, stream), names in groups.items()]
+        meters = [tag for subject in there for tag in subject.meters]
         found: dict[str, list[Use]] = {}
-        for row in (row for rows in r.caller.together(*asks) for row in rows):
-            found.setdefault(row.subject, []).append(row)
+        for rows in r.caller.together(*asks, partial(r.look, meters)):
+            for row in rows or ():
+                found.setdefault(row.subject, []).append(row)
         return found
 
     found: dict[str, list[Use]] = r.once(("use totals",), ask)
