@@ -10,15 +10,18 @@ const moment = (ms) => time(ms, { day: "numeric", month: "short", hour: "2-digit
 const draw = {
   "energy-demand": (data, look) => {
     const points = data.points.map((p) => [Date.parse(p.start), p.value]);
+    const long = points.length > 300; // quarters of an hour: dates tell more than clocks
+    const axis = look.t();
+    if (long) axis.axisLabel = { ...axis.axisLabel, formatter: (ms) => time(ms, { day: "numeric", month: "short" }) };
     return {
       ...look.base(),
-      xAxis: look.t(),
+      xAxis: axis,
       yAxis: look.y("kW", { scale: true }),
       tooltip: { ...look.base().tooltip, formatter: ([p]) => look.tip(moment(p.value[0]), [[word("energy.demand"), `${number(p.value[1], 0)} kW`, look.of("electricity")]]) },
       series: [{
         name: word("energy.demand"), type: "line", step: "end", showSymbol: false, sampling: "max", data: points, color: look.of("electricity"),
         lineStyle: { width: 1.4 }, emphasis: { disabled: true },
-        markPoint: { symbol: "circle", symbolSize: 9, silent: true, label: { show: true, position: "top", color: look.colour("ink-2"), fontSize: look.size, formatter: `${word("energy.peak")} ${number(data.peak, 0)} kW` }, data: [{ coord: [Date.parse(data.peak_at), data.peak] }] },
+        markPoint: { symbol: "circle", symbolSize: 9, silent: true, label: { show: true, position: Date.parse(data.peak_at) - points[0][0] > 0.9 * (points.at(-1)[0] - points[0][0]) ? "left" : "top", color: look.colour("ink-2"), fontSize: look.size, formatter: `${word("energy.peak")} ${number(data.peak, 0)} kW` }, data: [{ coord: [Date.parse(data.peak_at), data.peak] }] },
         markLine: { symbol: "none", silent: true, label: { show: false }, lineStyle: { color: look.colour("ink-3"), type: "dashed" }, data: [{ yAxis: data.mean }] },
       }],
     };
