@@ -30,6 +30,7 @@ from hefa_platform.store.intake import Intake
 T0 = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=30)
 US = int(T0.timestamp()) * 1_000_000
 TAGS = ["a.gauge", "a.meter"]
+NOTES = ("rollup_dirty", "alarm_late", "lot_chain")  # written by triggers
 
 
 def envelope(minute: int) -> Envelope:
@@ -194,15 +195,24 @@ def test_what_events_have_set_off_is_restored_once(
             """,
             [T0 + timedelta(seconds=70)],
         )
+        admin.execute(
+            """
+            INSERT INTO event (edge_id, epoch, seq, i, type, ts, subject, body)
+            SELECT edge_id, 'e', 2, 0, 'lot', %s, 'FD-1',
+                   '{"lot": "FD-1", "action": "received", "material": "carbonate", "kg": 24000, "kind": "feed"}' FROM edge
+             WHERE name = 'gw'
+            """,
+            [T0],
+        )
         told = admin.execute("SELECT * FROM meter_swap").fetchall()
-        noted = admin.execute("SELECT count(*) FROM rollup_dirty").fetchone()
+        noted = {name: admin.execute(f"SELECT count(*) FROM {name}").fetchone() for name in NOTES}
     assert len(told) == 1
     store.backup(database.owner, tmp_path / "b")
     target = another()
     store.restore(target, tmp_path / "b", role_passwords)
     with psycopg.connect(target) as admin:
         assert admin.execute("SELECT * FROM meter_swap").fetchall() == told
-        assert admin.execute("SELECT count(*) FROM rollup_dirty").fetchone() == noted
+        assert {name: admin.execute(f"SELECT count(*) FROM {name}").fetchone() for name in NOTES} == noted
         # From now on they work again.
         admin.execute('UPDATE event SET body = \'{"final": 8, "initial": 3}\'')
         assert admin.execute("SELECT final FROM meter_swap").fetchone() == (8,)
