@@ -56,6 +56,11 @@ class Question:
         except PeriodError as error:
             return resolve(DEFAULT, datetime.now(UTC), calendar(catalogue.root)), error.reason
 
+    def keep(self, name: str, value: str) -> None:
+        """Keep another field of the query in links and in the form of the picker."""
+        setattr(self, name, value)
+        self.extra = (*(known for known in self.extra if known != name), name)
+
     def link(self, **changes: Any) -> str:
         """Return the query of this question with some fields changed; another period starts at the running one."""
         if "period" in changes:

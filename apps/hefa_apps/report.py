@@ -193,6 +193,8 @@ def fields(
 ) -> dict[str, Any]:
     """Return what the page of a report shows."""
     found = report(r, field, period, question.by, subject)
+    if subject:
+        question.keep(field.kind, subject)
     return {
         "report": found,
         "chart": _chart(found, r.catalogue) if found else None,

@@ -172,7 +172,7 @@ def test_the_energy_page_answers_by_clicking(page: Page, portal) -> None:
 
 def test_a_custom_period(page: Page, portal) -> None:
     page.goto(f"{portal.url}/material?material=NaOH")
-    page.get_by_text("Custom…").click()
+    page.get_by_text("Other…").click()
     start = page.get_by_label("From").input_value()
     page.get_by_label("From").fill(f"{start[:10]}T00:00")
     page.get_by_role("button", name="Show").click()
