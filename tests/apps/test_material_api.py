@@ -70,3 +70,25 @@ def test_nobody_reckons_without_a_key(portal: Any) -> None:
         assert client.post("/api/material/reconcile", json=NETWORK, headers={"Authorization": ""}).status_code == 401
         wrong = client.post("/api/material/reconcile", json=NETWORK, headers={"Authorization": "Bearer hefa_wrong"})
         assert wrong.status_code == 401
+
+
+def test_balance_yield_and_their_tables(portal: Any) -> None:
+    """The made-up plant of the tests does not balance: what is told must still be whole and consistent."""
+    with portal.client() as client:
+        told = client.get("/api/material/balance?period=hour").json()
+        assert [one["species"] for one in told["elements"]] == ["REO", "La", "Ce", "Pr", "Nd"]
+        assert told["accepted"] is (told["chi2"] <= told["chi2_limit"])
+        reconciled = {s["name"]: s["reconciled"] for s in told["streams"]}
+        for node in told["nodes"]:
+            if all(reconciled[n] is not None for n in (*node["in"], *node["out"])):
+                closing = sum(reconciled[n] for n in node["in"]) - sum(reconciled[n] for n in node["out"])
+                assert closing == pytest.approx(0, abs=1e-6 * max(abs(v) for v in reconciled.values() if v))
+        assert all(s["measured"] is not None or s["reason"] for s in told["streams"])
+        yields = client.get("/api/material/yield?period=hour").json()
+        assert [row["metric"] for row in yields["rows"]][0] == "yield"
+        assert all(row["value"] is not None or row["reason"] for row in yields["rows"])
+        for path in ("balance.csv?period=hour&element=Ce", "nodes.csv?period=hour", "yield.csv?period=hour"):
+            answer = client.get(f"/api/material/{path}")
+            assert answer.status_code == 200, answer.text
+            assert len(answer.text.splitlines()) > 3
+        assert client.get("/api/material/balance?element=Au").status_code == 422

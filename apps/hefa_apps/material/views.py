@@ -1,27 +1,37 @@
-"""The page of the material app, and the same as JSON and CSV."""
+"""The pages of the material app."""
 
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from markupsafe import Markup
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from hefa_apps.material.model import MATERIALS, mass, specific, subscript
-from hefa_apps.material.question import AskedNetwork, judged
+from hefa_apps.client import Caller
+from hefa_apps.material import answers
+from hefa_apps.material.api import FIELD, Name, species
+from hefa_apps.material.api import router as api
+from hefa_apps.material.balance import ALL
+from hefa_apps.material.diagram import BOX, diagram
+from hefa_apps.material.formulas import FORMULAS, MEMBERS
+from hefa_apps.material.model import mass, specific, subscript
+from hefa_apps.material.plant import plan
 from hefa_apps.metrics.desk import reckoning
-from hefa_apps.page import App, Pages, pages
-from hefa_apps.report import Asked, Field, document, fields, report, table
+from hefa_apps.page import App, Pages, hues, pages
+from hefa_apps.question import Asked
+from hefa_apps.report import Asked as AskedUse
+from hefa_apps.report import fields
 from hefa_apps.session import Asking
 
-FIELD = Field("material", MATERIALS)
+TABS = ("use", "balance")
 
-router = APIRouter(tags=["material"])
-APP = App("material", router)
+router = APIRouter()
+router.include_router(api)
+APP = App("material", router, formulas=FORMULAS, members=MEMBERS)
 
 
 @router.get("/material", include_in_schema=False)
-def page(request: Request, asking: Asking, question: Asked, material: str = "") -> Response:
+def page(request: Request, asking: Asking, question: AskedUse, material: Name = "") -> Response:
     catalogue = asking.catalogue()
     period, mistake = question.shown(catalogue)
     r = reckoning(request, asking, catalogue, period)
@@ -32,6 +42,8 @@ def page(request: Request, asking: Asking, question: Asked, material: str = "") 
         request,
         "material/material.html",
         root=catalogue.root,
+        tabs=TABS,
+        tab="use",
         mistake=mistake,
         mass=mass,
         specific=specific(found.tiles) if found else {},
@@ -40,34 +52,47 @@ def page(request: Request, asking: Asking, question: Asked, material: str = "") 
     )
 
 
-@router.get("/api/material/use", summary="Use of the materials over a period, one of them in detail")
-def use(request: Request, asking: Asking, question: Asked, material: str = "") -> dict[str, Any]:
-    """Reagents and products in kg of pure substance: totals, the period before, shares by area, line or meter, bars."""
+@router.get("/material/balance", include_in_schema=False)
+def balance(request: Request, asking: Asking, question: Asked, element: Name = ALL) -> Response:
+    asked = species(element)
+    the_plan = plan()
+
+    def more(r: Any, words: Any) -> dict[str, Any]:
+        told = answers.balance(r, asked, words)
+        return {
+            "a": told,
+            "elements": answers.elements(r, words),
+            "yields": answers.yields(r)["rows"],
+            "figures": [r.figure("yield"), *(r.figure(row["metric"]) for row in answers.yields(r)["rows"][1:])],
+            "streams": {one["name"]: one for one in told["streams"]},
+            "nodes": {one["name"]: one for one in told["nodes"]},
+            "drawing": diagram(the_plan.parts, [flow.name for flow in the_plan.flows]),
+            "box": BOX,
+            "element": asked,
+        }
+
+    return _page(request, asking, question, "balance", more)
+
+
+def _page(request: Request, asking: Caller, question: Asked, tab: str, more: Any) -> Response:
     catalogue = asking.catalogue()
-    period = question.period(catalogue)
-    found = report(reckoning(request, asking, catalogue, period), FIELD, period, question.by, material)
-    return document(found)
-
-
-@router.get("/api/material/use.csv", summary="The same rows as CSV", response_class=StreamingResponse)
-def use_csv(request: Request, asking: Asking, question: Asked, material: str = "") -> Response:
-    """A row per key and step, with measured, estimated and unknown parts and coverage."""
-    catalogue = asking.catalogue()
-    period = question.period(catalogue)
-    found = report(reckoning(request, asking, catalogue, period), FIELD, period, question.by, material)
-    return table(found, "material")
-
-
-@router.post("/api/material/reconcile", summary="Data reconciliation of any network that you send")
-def reconciliation(asking: Asking, network: AskedNetwork) -> dict[str, Any]:
-    """Weighted least squares: `reconciled` closes every node; the tests say whether a meter is off, and which it may be.
-
-    `chi2` above `chi2_limit` rejects; `z` is each stream's own test against `z_limit` (null: no balance checks it).
-    `suspects` names every stream that may be off, those that no test can tell apart together. A stream of value null
-    is estimated where the balances determine it, else null and listed in `unobservable`. Nothing is stored.
-    """
-    asking.root()  # a key that opens nothing here reckons nothing either
-    return judged(network)
+    period, mistake = question.shown(catalogue)
+    r = reckoning(request, asking, catalogue, period)
+    shown_on = pages(request)
+    return shown_on.render(
+        request,
+        f"material/{tab}.html",
+        root=catalogue.root,
+        tabs=TABS,
+        tab=tab,
+        question=question,
+        period=period,
+        mistake=mistake,
+        hues=hues(catalogue),
+        mass=mass,
+        named=partial(_named, shown_on),
+        **more(r, shown_on.words),
+    )
 
 
 def _named(shown: Pages, material: str) -> Markup:
