@@ -17,7 +17,7 @@ PLAIN := not stack and not fault and not needs_registry and not needs_community
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check test-stack test-faults bench openapi lock up down
+.PHONY: help setup demo test check test-stack test-faults bench openapi lock certs up down
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ lock: ## compile requirements/*.lock anew (needs uv); UPGRADE=--upgrade to move 
 	$(LOCK) --group pyproject.toml:build -c requirements/dev.lock -o requirements/build.lock
 	for tier in edge platform apps; do \
 		$(LOCK) pyproject.toml --extra $$tier -c requirements/dev.lock -o requirements/$$tier.lock || exit 1; done
+
+certs: setup ## an authority and certificates of your own, in certs/; ARGS='--host broker.example.org gw-hall3'
+	@$(BIN)/hefa-platform certs $(ARGS)
 
 up: ## start the stack with Docker Compose and wait until it is healthy
 	@$(COMPOSE) up --detach --wait

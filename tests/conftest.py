@@ -10,7 +10,9 @@ import hashlib
 import os
 import secrets as token
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +25,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from hefa_contract.plant import Plant, load
 from hefa_demo import broker as brokers
+from hefa_demo.ports import answers, free_port
 from hefa_demo.postgres import Postgres, PostgresError, binaries
-from hefa_platform.secrets import Places
+from hefa_platform.certificates import make as make_certificates
+from hefa_platform.secrets import Places, divide, gateways
 from hefa_platform.secrets import write as write_secrets
 
 ROOT = Path(__file__).parents[1]
@@ -238,6 +242,73 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path, secrets_dir: Path) ->
         yield running
     finally:
         running.stop()
+
+
+@dataclass
+class SecuredBroker:
+    """mosquitto with `deploy/mosquitto.conf` as compose mounts it: only paths and ports are this machine's."""
+
+    folder: Path
+    mqtt: int
+    certificates: int
+    passwords: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def tls(self) -> Path:
+        """The authority's folder: ca.crt, <name>.crt, <name>.key."""
+        return self.folder / "tls"
+
+    def password(self, user: str) -> str:
+        return (self.folder / f"mqtt_password_{user}").read_text()
+
+    def plain(self, user: str) -> str:
+        """URL of the listener without TLS."""
+        return f"mqtt://{user}:{self.password(user)}@127.0.0.1:{self.mqtt}"
+
+    def by_certificate(self, name: str, **files: Path) -> str:
+        """URL of the listener for certificates; `ca`, `cert` and `key` instead of those of `name`."""
+        named = {"ca": self.tls / "ca.crt", "cert": self.tls / f"{name}.crt", "key": self.tls / f"{name}.key", **files}
+        return f"mqtts://localhost:{self.certificates}?" + "&".join(f"{key}={path}" for key, path in named.items())
+
+    def by_password(self, user: str) -> str:
+        """URL of the listener for passwords over TLS."""
+        return f"mqtts://{user}:{self.password(user)}@localhost:{self.passwords}?ca={self.tls / 'ca.crt'}"
+
+    def publish_secrets(self) -> None:
+        """Lay the secrets out anew, and have the broker read them."""
+        divide(self.folder)
+        self.process.send_signal(signal.SIGHUP)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """The broker as compose runs it, on free ports. A module's own."""
+    program = brokers.mosquitto_path()
+    if program is None:
+        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    folder = tmp_path_factory.mktemp("secured")
+    write_secrets(folder, Places(), [f"gw-{name}" for name in ("a1", "a2", "revoked", "expired", "moved")])
+    make_certificates(folder / "tls", (), gateways(folder))
+    divide(folder)
+    ports = [free_port() for _ in range(3)]
+    text = (ROOT / "deploy" / "mosquitto.conf").read_text().replace("/run/hefa/", f"{folder}/for/broker/")
+    for wanted, port in zip((1883, 8883, 8884), ports, strict=True):
+        text = text.replace(f"listener {wanted}\n", f"listener {port} 127.0.0.1\n")
+    conf = folder / "mosquitto.conf"
+    conf.write_text(("user root\n" if os.geteuid() == 0 else "") + text)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "-c", str(conf)], stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 20
+        while not all(answers("127.0.0.1", port) for port in ports):
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield SecuredBroker(folder, *ports, process)
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 # --- seeds and browser -----------------------------------------------------------------------------------------------

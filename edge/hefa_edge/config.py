@@ -31,7 +31,9 @@ class Settings(BaseSettings):
     seeds: Path = Field(CHECKOUT_SEEDS, description="Directory of the plant model (seeds).")
     data_dir: Path = Field(Path(".hefa"), description="Where the site keeps its state, under edge/.")
     mqtt_url: str | None = Field(
-        None, description="mqtt://user:password@host:port for every gateway; {edge} stands for its name."
+        None,
+        description="mqtt://user:password@host:port, or mqtts://host:port?ca=FILE&cert=FILE&key=FILE, for every gateway; "
+        "{edge} stands for its name.",
     )
     source_url: str | None = Field(
         None,

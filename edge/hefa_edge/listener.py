@@ -7,7 +7,6 @@ one thread; a connection is never used again.
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from hefa_edge.config import ConfigError
 from hefa_edge.session import CONNECT_TIMEOUT_S, KEEPALIVE_S, SILENCE_S, Broker
 
 RECEIVE_MAXIMUM = 500  # messages that the broker may have on the way to us
@@ -53,8 +53,6 @@ class Listener:
         client.connect_timeout = CONNECT_TIMEOUT_S
         if broker.user is not None:
             client.username_pw_set(broker.user, broker.password)
-        if broker.tls:
-            client.tls_set_context(ssl.create_default_context())
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
@@ -67,10 +65,12 @@ class Listener:
         properties.SessionExpiryInterval = EXPIRY_S
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
         try:
+            if self._broker.tls is not None:
+                self._client.tls_set_context(self._broker.tls.context())
             self._client.connect(
                 self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=False, properties=properties
             )
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             self.ended = f"no connection to {self._broker.host}:{self._broker.port}: {error}"
 
     def serve(self, timeout_s: float) -> None:
@@ -104,7 +104,7 @@ class Listener:
         _told: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self.ended = f"the broker refuses us as {self._broker.user or 'nobody'}: {reason}"
+            self.ended = f"the broker refuses us as {self._broker.identity}: {reason}"
             return
         options = SubscribeOptions(qos=1, retainHandling=_NO_RETAINED)
         client.subscribe([(one, options) for one in self._filters])
@@ -114,8 +114,9 @@ class Listener:
     ) -> None:
         refused = [one for one, reason in zip(self._filters, reasons, strict=False) if reason.is_failure]
         if refused:
-            user = self._broker.user or "nobody"
-            self.ended = f"the broker does not let {user} read {', '.join(refused)}: see its access list"
+            self.ended = (
+                f"the broker does not let {self._broker.identity} read {', '.join(refused)}: see its access list"
+            )
         self.connected = not refused
 
     def _on_disconnect(

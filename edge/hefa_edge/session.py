@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from math import ceil
 from typing import NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -36,14 +36,40 @@ NO_SUBSCRIBER = 0x10
 TOO_LARGE = 0x95
 
 
+class Tls(NamedTuple):
+    """Files in PEM: who vouches for the broker (None: whom the system trusts), and who we are."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files anew, so that a certificate may be renewed under a running gateway. Raises ConfigError."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.cert is not None:
+                context.load_cert_chain(self.cert, self.key, password="")  # an encrypted key is an error, not a prompt
+        except OSError as error:  # ssl's own errors are such too
+            named = " ".join(f"{name}={path}" for name, path in self._asdict().items() if path is not None)
+            raise ConfigError(f"cannot use the certificates {named}: {error}") from None
+        return context
+
+
 class Broker(NamedTuple):
     """Where a gateway connects, and as whom. `parse_url` makes it."""
 
     host: str
     port: int
-    tls: bool
+    tls: Tls | None
     user: str | None
     password: str
+
+    @property
+    def identity(self) -> str:
+        """As whom we ask to be taken, in words."""
+        if self.user is None and self.tls is not None and self.tls.cert is not None:
+            return f"the owner of {self.tls.cert}"
+        return self.user or "nobody"
 
 
 class Confirmation(NamedTuple):
@@ -56,14 +82,25 @@ class Confirmation(NamedTuple):
 
 
 def parse_url(url: str) -> Broker:
-    """Read mqtt://[user:password@]host[:port] or mqtts://…; raises ConfigError."""
+    """Read mqtt://[user:password@]host[:port] or mqtts://…[?ca=FILE&cert=FILE&key=FILE]; raises ConfigError.
+
+    The files are tried once, so that a wrong path is told at the start.
+    """
     try:
         parts: SplitResult = urlsplit(url)
-        port, tls = parts.port, parts.scheme == "mqtts"
+        port = parts.port
+        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else {}
     except ValueError:
-        parts, port, tls = urlsplit(""), None, False
+        parts, port, query = urlsplit(""), None, {}
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-        raise ConfigError("a broker's URL must be mqtt://[user:password@]host[:port] or mqtts://…")
+        raise ConfigError(
+            "a broker's URL must be mqtt://[user:password@]host[:port] or mqtts://…[?ca=FILE&cert=FILE&key=FILE]"
+        )
+    if set(query) - set(Tls._fields) or (query and parts.scheme == "mqtt") or ("key" in query and "cert" not in query):
+        raise ConfigError("after the ? of a broker's URL stand ca=, cert= and key= of its cert, for mqtts:// only")
+    tls = Tls(**{name: values[-1] for name, values in query.items()}) if parts.scheme == "mqtts" else None
+    if tls is not None:
+        tls.context()
     user = None if parts.username is None else unquote(parts.username)
     return Broker(parts.hostname, port or (8883 if tls else 1883), tls, user, unquote(parts.password or ""))
 
@@ -107,8 +144,10 @@ class Session:
     def connect(self, wake: socket.socket) -> None:
         """Connect, at most for CONNECT_TIMEOUT_S; `ended` tells a failure. `serve` also returns when `wake` is read."""
         try:
+            if self._broker.tls is not None:
+                self._client.tls_set_context(self._broker.tls.context())
             self._client.connect(self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=True)
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             self.ended = f"no connection to {self._broker.host}:{self._broker.port}: {error}"
             return
         self._asked = time.monotonic()
@@ -128,7 +167,13 @@ class Session:
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._client.want_write() else 0)
         self._selector.modify(opened, wanted, "broker")
-        for key, events in self._selector.select(timeout_s):
+        # What TLS has decrypted already the selector does not see.
+        buffered = isinstance(opened, ssl.SSLSocket) and opened.pending() > 0
+        if buffered:
+            self._client.loop_read()
+        for key, events in self._selector.select(0 if buffered else timeout_s):
+            if self._client.socket() is not opened:
+                break
             if key.data == "broker" and events & selectors.EVENT_READ:
                 self._client.loop_read()
             if key.data == "broker" and events & selectors.EVENT_WRITE and self._client.socket() is opened:
@@ -178,8 +223,6 @@ class Session:
         client.max_inflight_messages_set(65_535)  # the window is the publisher's
         if self._broker.user is not None:
             client.username_pw_set(self._broker.user, self._broker.password)
-        if self._broker.tls:
-            client.tls_set_context(ssl.create_default_context())
         if self._announce:
             client.will_set(self._topics["status"], self._status(online=False), qos=1, retain=True)
         client.on_connect = self._on_connect
@@ -197,7 +240,7 @@ class Session:
         told: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self.ended = f"the broker refuses us as {self._broker.user or 'nobody'}: {reason}"
+            self.ended = f"the broker refuses us as {self._broker.identity}: {reason}"
             return
         self.receive_maximum = getattr(told, "ReceiveMaximum", self.receive_maximum)
         self.packet_maximum = getattr(told, "MaximumPacketSize", self.packet_maximum)
@@ -219,7 +262,7 @@ class Session:
         self.oversize = reason.value == TOO_LARGE
         if self.ended is None:
             # Some brokers close the socket instead of saying that they refuse.
-            early = f"the broker closed the connection before it took us as {self._broker.user or 'nobody'}"
+            early = f"the broker closed the connection before it took us as {self._broker.identity}{self._doubt()}"
             self.ended = f"connection lost: {reason}" if self.connected else early
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
@@ -241,6 +284,12 @@ class Session:
     ) -> None:
         refused = str(reason) if reason.is_failure else None
         self.confirmations.append(Confirmation(mid, time.monotonic(), refused, reason.value != NO_SUBSCRIBER))
+
+    def _doubt(self) -> str:
+        """A broker that refuses a certificate says so after the handshake, or just leaves."""
+        if self._broker.tls is None or self._broker.tls.cert is None:
+            return ""
+        return ": is the certificate expired, revoked, or from another authority than the broker's?"
 
     def _status(self, *, online: bool) -> bytes:
         return receipt.encode(receipt.Status(online=online, ts=round(self._clock() * 1e6)))

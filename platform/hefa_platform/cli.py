@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from hefa_contract import plant as plant_model
 from hefa_contract import setting as setting_seeds
+from hefa_contract import topics
 from hefa_platform import secrets
 from hefa_platform.config import ConfigError, Role, Settings, read_seeds
 from hefa_platform.store.database import Database, NotAdmitted, Unavailable
@@ -62,6 +63,12 @@ def make_secrets(
         list[str] | None,
         typer.Option(help="Right of a further broker user: 'gw-hall3 read hall3/#'. Repeat it.", metavar="GRANT"),
     ] = None,
+    parts: Annotated[
+        bool, typer.Option("--parts", help="Also give each service of Compose a folder of its own.")
+    ] = False,
+    broker_host: Annotated[
+        list[str] | None, typer.Option(help="With --parts: a name in the broker's certificate. Repeat it.")
+    ] = None,
     seeds: SeedsOption = None,
 ) -> None:
     """Make every password of a stack, once; what is there is kept."""
@@ -81,7 +88,48 @@ def make_secrets(
         secrets.write(directory, places, edges, group, grant or ())
     except secrets.GrantError as error:
         _fail(str(error))
+    if parts:
+        from hefa_platform import certificates
+
+        try:
+            certificates.make(directory / "tls", broker_host or (), secrets.gateways(directory))
+        except certificates.CertificateError as error:
+            _fail(str(error))
+        secrets.divide(directory, group)
+        typer.echo("URLs and the administrator's API key: docker compose exec api cat /run/hefa/stack.json")
+        return
     typer.echo(f"secrets are in {directory}; the administrator's API key is in {directory / 'admin_key'}")
+
+
+@app.command("certs")
+def make_certificates(
+    gateways: Annotated[
+        list[str] | None, typer.Argument(help="Names of gateways, as the broker shall know them.")
+    ] = None,
+    directory: Annotated[Path, typer.Option("--dir", help="Where to write; made if missing.")] = Path("certs"),
+    host: Annotated[
+        list[str] | None, typer.Option(help="Name or address under which gateways reach the broker. Repeat it.")
+    ] = None,
+    revoke: Annotated[
+        list[str] | None, typer.Option(help="A gateway whose certificate shall not be taken any more. Repeat it.")
+    ] = None,
+) -> None:
+    """Make an authority, the broker's certificate and the gateways', or revoke some; what is there and good is kept."""
+    from hefa_platform import certificates
+
+    names = gateways or []
+    wrong = [name for name in names if not topics.is_edge_name(name)]
+    if wrong:
+        _fail(f"no names of gateways: {', '.join(wrong)}; lower case, digits, - and _, such as gw-hall3")
+    try:
+        for name in revoke or []:
+            certificates.revoke(directory, name)
+            typer.echo(f"revoked: {name}")
+        if names or host or not revoke:
+            made = certificates.make(directory, host or (), names)
+            typer.echo(f"made in {directory}: {', '.join(made) or 'nothing, all are there and good'}")
+    except certificates.CertificateError as error:
+        _fail(str(error))
 
 
 @app.command()

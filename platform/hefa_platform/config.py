@@ -3,9 +3,10 @@
 Reading them connects nowhere and opens no data.
 """
 
+import ssl
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -29,7 +30,9 @@ class Settings(BaseSettings):
         None, description="PostgreSQL DSN of the process's own role; wins over the file dsn_<role> of the secrets."
     )
     mqtt_url: SecretStr | None = Field(
-        None, description="mqtt://user:password@host:port of ingest; wins over the file mqtt_url_ingest."
+        None,
+        description="mqtt://user:password@host:port of ingest, or mqtts://…?ca=FILE&cert=FILE&key=FILE; wins over the "
+        "file mqtt_url_ingest.",
     )
     secrets_dir: Path | None = Field(None, description="Directory written by `hefa-platform secrets`.")
     seeds: Path = Field(CHECKOUT_SEEDS, description="Directory of the plant model (seeds).")
@@ -91,6 +94,7 @@ class Settings(BaseSettings):
         parts = urlsplit(url)
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
             raise ConfigError("the MQTT URL must be mqtt://user:password@host:port, or mqtts://… for TLS")
+        tls_context(url)  # a wrong path is told at the start
         return url
 
     def _secret(self, name: str, instead: str) -> str:
@@ -103,6 +107,37 @@ class Settings(BaseSettings):
             return path.read_text("utf-8").strip()
         except OSError as error:
             raise ConfigError(f"no {name}: cannot read {path} ({error.strerror}); set {instead}") from None
+
+
+def tls_context(url: str) -> ssl.SSLContext | None:
+    """Read the certificates that an MQTT URL names: mqtts://…?ca=FILE&cert=FILE&key=FILE, all PEM, each optional.
+
+    None for mqtt://. Without `ca` those vouch for the broker whom the system trusts. Raises ConfigError.
+    """
+    parts = urlsplit(url)
+    try:
+        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=True) if parts.query else {}
+    except ValueError:
+        query = {"?": []}
+    files = {name: values[-1] for name, values in query.items() if values}
+    if (
+        query.keys() - {"ca", "cert", "key"}
+        or (query and parts.scheme != "mqtts")
+        or ("key" in query and "cert" not in query)
+    ):
+        raise ConfigError("after the ? of the MQTT URL stand ca=, cert= and key= of its cert, for mqtts:// only")
+    if parts.scheme != "mqtts":
+        return None
+    try:
+        context = ssl.create_default_context(cafile=files.get("ca"))
+        if "cert" in files:
+            context.load_cert_chain(
+                files["cert"], files.get("key"), password=""
+            )  # an encrypted key is an error, no prompt
+    except OSError as error:  # ssl's own errors are such too
+        named = " ".join(f"{name}={path}" for name, path in files.items())
+        raise ConfigError(f"cannot use the certificates {named}: {error}") from None
+    return context
 
 
 def read_seeds(directory: Path) -> dict[str, str]:

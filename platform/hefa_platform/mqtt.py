@@ -7,7 +7,6 @@ number may meanwhile belong to another one. What is not acknowledged comes again
 
 import logging
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +21,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from hefa_platform.config import tls_context
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ class Inbound:
 class Session:
     """Connects, stays connected, subscribes anew each time, and tells by last will when it is gone.
 
-    `url` is mqtt://user:password@host:port or mqtts://…; `receive` is called in paho's thread and must not block. A
-    broker that is away is waited for.
+    `url` is mqtt://user:password@host:port or mqtts://…?ca=FILE&cert=FILE&key=FILE; `receive` is called in paho's thread and must not block. A
+    broker that is away is waited for. Raises ConfigError where the URL's files cannot be used.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class Session:
         )
         if parts.username is not None:
             self._client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
-        if parts.scheme == "mqtts":
-            self._client.tls_set_context(ssl.create_default_context())
+        secured = tls_context(url)
+        if secured is not None:
+            self._client.tls_set_context(secured)
         self._client.will_set(*will, qos=1, retain=True)
         self._client.max_inflight_messages_set(1000)
         self._client.reconnect_delay_set(*_RETRY_S)

@@ -1,7 +1,8 @@
 """Every password of a stack, made once, in one directory that compose and the demo lay out alike.
 
 `write` is idempotent: what is there stays, what is missing is made, and derived files (DSNs, URLs, the broker's password
-and access lists, stack.json) are written anew from it. Nothing here is ever printed or logged.
+and access lists, stack.json) are written anew from it. `divide` gives each service of a stack its own part. Nothing
+here is ever printed or logged.
 """
 
 import base64
@@ -42,6 +43,22 @@ topic write hefa/v1/state/ingest/#
 user health
 topic read $SYS/broker/uptime
 """
+
+
+# What each service of the Compose stack may read, as patterns of file names. It mounts its own part and nothing else,
+# so that who breaks into one of them learns what that one could do already.
+PARTS: dict[str, tuple[str, ...]] = {
+    "database": ("postgres_password",),
+    "broker": ("mosquitto.passwd", "mosquitto.acl", "mosquitto_sub", "tls/ca.cr[lt]", "tls/broker.*"),
+    "migrate": ("dsn_admin", "dsn_owner", "password_hefa_*", "admin_key"),
+    "ingest": ("dsn_ingest", "mqtt_url_ingest"),
+    "maintain": ("dsn_jobs",),
+    "api": ("dsn_api", "stack.json"),
+    "apps": ("session_key",),
+    "edge": ("mqtt_url_gw-*",),
+    "grafana": ("password_hefa_read", "grafana_password"),
+}
+_PARTS_FOLDER = "for"
 
 
 @dataclass(frozen=True)
@@ -93,9 +110,12 @@ def write(
     _password_file(folder, users)
     rights = (f"user {user}\ntopic {right} {topic}\n" for user, right, topic in granted)
     folder.put("mosquitto.acl", ACL + "".join(rights))
+    # Options of the broker's health check, in a file: what stands in a command line, everybody on the host can read.
+    folder.put("mosquitto_sub", f"-u health\n-P {users['health']}\n")
 
     key = folder.keep("admin_key", lambda: f"hefa_{token.token_hex(6)}_{token.token_urlsafe(32)}")
     folder.keep("session_key", lambda: token.token_urlsafe(32))
+    folder.keep("grafana_password", _password)
     stack = {
         "portal": places.portal_url,
         "api": places.api_url,
@@ -104,6 +124,27 @@ def write(
         "key": key,
     }
     folder.put("stack.json", json.dumps(stack, indent=2) + "\n")
+
+
+def divide(directory: Path, group: int | None = None) -> None:
+    """Lay out `directory`/for/<service> for every service of PARTS: copies of the files it may read, and no others.
+
+    `directory`/mark is made too: `migrate` notes there that these secrets have a database.
+    """
+    (directory / "mark").mkdir(exist_ok=True)
+    _Folder(directory, group).own(directory / "mark", 0o700 if group is None else 0o750)
+    for service, patterns in PARTS.items():
+        part = directory / _PARTS_FOLDER / service
+        part.mkdir(parents=True, exist_ok=True)
+        folder = _Folder(part, group)
+        for path in (part.parent, part):
+            folder.own(path, 0o700 if group is None else 0o750)
+        wanted = {path.name: path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}
+        for path in part.iterdir():
+            if path.name not in wanted and path.is_file():
+                path.unlink()
+        for name, path in wanted.items():
+            folder.put(name, path.read_text("utf-8"))
 
 
 def _grant(text: str) -> tuple[str, str, str]:
@@ -115,6 +156,12 @@ def _grant(text: str) -> tuple[str, str, str]:
             "not for ingest and health, and not on hefa/ or $ topics"
         )
     return found[1], found[2], found[3]
+
+
+def gateways(directory: Path) -> list[str]:
+    """The broker's users in the directory who are no services of ours."""
+    names = (path.name.removeprefix("mqtt_password_") for path in directory.glob("mqtt_password_*"))
+    return sorted(name for name in names if name not in _SERVICES)
 
 
 def passwords(directory: Path) -> dict[str, str]:

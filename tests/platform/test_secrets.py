@@ -105,3 +105,32 @@ def test_a_grant_is_a_user_with_a_right_and_stays(tmp_path: Path) -> None:
 def test_what_is_no_grant_is_refused(tmp_path: Path, grant: str) -> None:
     with pytest.raises(secrets.GrantError):
         secrets.write(tmp_path, secrets.Places(), ["gw-a1"], grants=[grant])
+
+
+def test_each_service_gets_its_own_part_and_nothing_else(tmp_path: Path) -> None:
+    secrets.write(tmp_path, Places(), ["gw-a1", "gw-a2"])
+    secrets.divide(tmp_path)
+    parts = {part.name: {path.name for path in part.iterdir()} for part in (tmp_path / "for").iterdir()}
+    assert parts == {
+        "database": {"postgres_password"},
+        "broker": {"mosquitto.passwd", "mosquitto.acl", "mosquitto_sub"},
+        "migrate": {"dsn_admin", "dsn_owner", "admin_key", *(f"password_hefa_{r}" for r in secrets._ROLES)},
+        "ingest": {"dsn_ingest", "mqtt_url_ingest"},
+        "maintain": {"dsn_jobs"},
+        "api": {"dsn_api", "stack.json"},
+        "apps": {"session_key"},
+        "edge": {"mqtt_url_gw-a1", "mqtt_url_gw-a2", "mqtt_url_gw-guest"},
+        "grafana": {"password_hefa_read", "grafana_password"},
+    }
+    everything = [tmp_path / "for", *(tmp_path / "for").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in everything} == {0o700, 0o600}
+
+
+def test_a_part_follows_what_changed(tmp_path: Path) -> None:
+    secrets.write(tmp_path, Places(), ["gw-a1"])
+    secrets.divide(tmp_path)
+    (tmp_path / "dsn_api").write_text("postgresql://elsewhere")
+    (tmp_path / "mqtt_url_gw-a1").unlink()
+    secrets.divide(tmp_path)
+    assert (tmp_path / "for/api/dsn_api").read_text() == "postgresql://elsewhere"
+    assert not (tmp_path / "for/edge/mqtt_url_gw-a1").exists()

@@ -91,7 +91,7 @@ def stack() -> Iterator[Stack]:
         run("docker", "compose", "version")
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no Docker engine with Compose v2 here ({error}): start one, then make test-stack")
-    portal, api, broker = free_ports(3)
+    portal, api, broker, by_certificate, by_password = free_ports(5)
     with pytest.MonkeyPatch.context() as environ:
         settings = {
             "COMPOSE_PROJECT_NAME": PROJECT,
@@ -101,6 +101,8 @@ def stack() -> Iterator[Stack]:
             "HEFA_PORTAL_PORT": str(portal),
             "HEFA_API_PORT": str(api),
             "HEFA_MQTT_PORT": str(broker),
+            "HEFA_MQTTS_PORT": str(by_certificate),
+            "HEFA_MQTTS_PASSWORD_PORT": str(by_password),
         }
         for name, value in settings.items():
             environ.setenv(name, value)
@@ -122,7 +124,7 @@ def stack() -> Iterator[Stack]:
 
 def test_every_service_is_healthy_and_every_one_shot_done(stack: Stack) -> None:
     states = {c.Service: (c.State, c.Health, c.ExitCode) for c in stack.compose.get_containers(include_all=True)}
-    once = {"secrets", "migrate", "load", "history"}
+    once = {"secrets", "guard", "migrate", "load", "history"}
     assert {name for name, state in states.items() if state == ("exited", "", 0)} == once, states
     assert {name for name, state in states.items() if state[:2] == ("running", "healthy")} == states.keys() - once, (
         states
@@ -231,7 +233,7 @@ def test_a_lost_database_is_not_replaced_by_an_empty_one(stack: Stack) -> None:
     run("docker", "volume", "rm", f"{PROJECT}_database")
     with pytest.raises(subprocess.CalledProcessError):
         run("docker", "compose", "up", "--detach", "--wait", "--wait-timeout", "30", "database")
-    assert "is the right volume mounted there?" in run("docker", "compose", "logs", "database")
+    assert "is the right volume mounted there?" in run("docker", "compose", "logs", "guard")
 
 
 def test_down_leaves_nothing(stack: Stack) -> None:

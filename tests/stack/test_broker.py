@@ -1,0 +1,203 @@
+"""The broker as it is deployed: `deploy/mosquitto.conf`, the access list and the certificates, on a real mosquitto."""
+
+from __future__ import annotations
+
+import queue
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from hefa_platform import certificates
+
+DENIED = "Not authorized"
+
+
+class Peer:
+    """A plain MQTT 5 client: what it hears, and the broker's answer to each publish."""
+
+    def __init__(self, url: str, client_id: str) -> None:
+        parts = urlsplit(url)
+        self.heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self.answers: dict[int, str] = {}
+        self.refused: str | None = None
+        self.up = False
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5)
+        if parts.username:
+            self.client.username_pw_set(parts.username, parts.password)
+        if parts.scheme == "mqtts":
+            files = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            context = ssl.create_default_context(cafile=files["ca"])
+            if "cert" in files:
+                context.load_cert_chain(files["cert"], files["key"])
+            self.client.tls_set_context(context)
+        self.client.on_connect = self._connected
+        self.client.on_message = lambda _c, _d, message: self.heard.put((message.topic, message.payload))
+        self.client.on_publish = lambda _c, _d, mid, reason, _p: self.answers.__setitem__(mid, str(reason))
+        self.granted: list[str] = []
+        self.client.on_subscribe = lambda _c, _d, _m, reasons, _p: self.granted.extend(str(r) for r in reasons)
+        assert parts.hostname is not None
+        self.client.connect(parts.hostname, parts.port or 0)
+        self.client.loop_start()
+
+    def _connected(self, _client: Any, _data: Any, _flags: Any, reason: Any, _told: Any) -> None:
+        self.up, self.refused = not reason.is_failure, str(reason) if reason.is_failure else None
+
+    def answer(self, topic: str, payload: bytes = b"x", retain: bool = False) -> str:
+        """Publish with QoS 1 and return the broker's reason."""
+        mid = self.client.publish(topic, payload, qos=1, retain=retain).mid
+        eventually(lambda: mid in self.answers)
+        return self.answers[mid]
+
+
+def eventually(check: Callable[[], Any], within: float = 15) -> None:
+    end = time.monotonic() + within
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@contextmanager
+def peer(url: str, client_id: str) -> Iterator[Peer]:
+    made = Peer(url, client_id)
+    try:
+        eventually(lambda: made.up or made.refused)
+        yield made
+    finally:
+        made.client.disconnect()
+        made.client.loop_stop()
+
+
+ALLOWED = ["hefa/v1/gw-a1/data", "hefa/v1/gw-a1/event", "hefa/v1/gw-a1/status", "hefa/v1/gw-a1/cmd_ack"]
+FORBIDDEN = [
+    "hefa/v1/gw-a2/data", "hefa/v1/gw-a2/event", "hefa/v1/gw-a2/status", "hefa/v1/gw-a2/ack", "hefa/v1/gw-a1/ack",
+    "hefa/v1/gw-a1/err", "hefa/v1/gw-a1/cmd", "hefa/v1/gw-a1", "hefa/v1/gw-a1/data/x", "hefa/v1/api/data",
+    "hefa/v1/state/ingest/w1", "hefa/v1/state/gw-a1", "hefa/v2/gw-a1/data", "$SYS/broker/uptime", "other", "hefa",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("door", ["plain", "by_certificate", "by_password"])
+def test_a_gateway_publishes_its_own_topics_and_no_others(secured: Any, door: str) -> None:
+    """Each refusal has its MQTT 5 reason, so that a gateway can tell; the connection stays."""
+    with peer(getattr(secured, door)("gw-a1"), f"rights-{door}") as gateway:
+        said = {topic: gateway.answer(topic, retain=topic.endswith("status")) for topic in ALLOWED + FORBIDDEN}
+        gateway.answer("hefa/v1/gw-a1/status", b"", retain=True)
+    assert {topic for topic, reason in said.items() if reason == DENIED} == set(FORBIDDEN)
+    assert {said[topic] for topic in ALLOWED} <= {"Success", "No matching subscribers"}
+
+
+@pytest.mark.parametrize("user", ["ingest", "health"])
+def test_services_publish_only_what_they_are_for(secured: Any, user: str) -> None:
+    answers = ["hefa/v1/gw-a1/ack", "hefa/v1/gw-a1/err", "hefa/v1/state/ingest/w1"]
+    others = ["hefa/v1/gw-a1/data", "hefa/v1/gw-a1/cmd", "hefa/v1/gw-a1/status", "hefa/v1/state/x", "$SYS/x", "other"]
+    with peer(secured.plain(user), f"rights-{user}") as service:
+        said = {topic: service.answer(topic) for topic in answers + others}
+    assert {topic for topic, reason in said.items() if reason != DENIED} == (
+        set(answers) if user == "ingest" else set()
+    )
+
+
+def test_a_forbidden_subscription_delivers_nothing(secured: Any) -> None:
+    """The broker may grant it, as mosquitto does; what counts is that nothing comes through it."""
+    filters = [
+        "#", "hefa/#", "hefa/v1/#", "hefa/v1/+/data", "hefa/v1/gw-a1/data", "hefa/v1/gw-a1/ack", "hefa/v1/+/ack",
+        "hefa/v1/gw-a1/cmd", "hefa/v1/gw-a1/status", "$share/ingest/hefa/v1/+/data", "$share/x/hefa/v1/+/ack", "$SYS/#",
+    ]  # fmt: skip
+    with (
+        peer(secured.plain("gw-a1"), "spied-on") as gateway,
+        peer(secured.plain("ingest"), "spied-on-ingest") as ingest,
+        peer(secured.by_certificate("gw-a2"), "spy") as spy,
+    ):
+        for one in filters:
+            spy.client.subscribe(one, qos=1)
+        eventually(lambda: len(spy.granted) == len(filters))
+        for topic in ALLOWED:
+            gateway.answer(topic)
+        ingest.answer("hefa/v1/gw-a1/ack")
+        ingest.answer("hefa/v1/gw-a1/err")
+        assert ingest.answer("hefa/v1/gw-a2/ack", b"own") == "Success"  # the last one: what came before has come
+        first = spy.heard.get(timeout=15)
+        assert first == ("hefa/v1/gw-a2/ack", b"own")
+        heard = {first[0]} | {spy.heard.get_nowait()[0] for _ in range(spy.heard.qsize())}
+    assert heard == {"hefa/v1/gw-a2/ack"}
+
+
+def test_ingest_hears_every_gateway_through_its_share(secured: Any) -> None:
+    with peer(secured.plain("ingest"), "hears") as ingest, peer(secured.by_password("gw-a2"), "tells") as gateway:
+        ingest.client.subscribe("$share/ingest/hefa/v1/+/data", qos=1)
+        eventually(lambda: ingest.granted)
+        gateway.answer("hefa/v1/gw-a2/data", b"reading")
+        assert ingest.heard.get(timeout=15) == ("hefa/v1/gw-a2/data", b"reading")
+
+
+@pytest.mark.parametrize(
+    ("user", "password"), [("", ""), ("gw-a1", "wrong"), ("gw-a1", ""), ("nobody", "x"), ("ingest", "ingest")]
+)
+def test_nobody_comes_in_without_a_password(secured: Any, user: str, password: str) -> None:
+    with peer(f"mqtt://{user}:{password}@127.0.0.1:{secured.mqtt}", "stranger") as stranger:
+        assert stranger.refused in (DENIED, "Bad user name or password")
+
+
+def test_a_packet_beyond_the_limit_ends_the_connection(secured: Any) -> None:
+    with peer(secured.plain("gw-a2"), "large") as gateway:
+        ended: queue.Queue[str] = queue.Queue()
+        gateway.client.on_disconnect = lambda _c, _d, _f, reason, _p: ended.put(str(reason))
+        gateway.client.publish("hefa/v1/gw-a2/data", b"x" * 262_200, qos=0)
+        assert ended.get(timeout=15) == "Packet too large"
+
+
+def handshake(secured: Any, cert: Any = None, key: Any = None, ca: Any = None, port: int | None = None) -> str:
+    """Offer a certificate and say what came of it: `ok`, or what TLS says."""
+    context = ssl.create_default_context(cafile=ca or secured.tls / "ca.crt")
+    if cert is not None:
+        context.load_cert_chain(cert, key)
+    client = mqtt.Client(
+        mqtt.CallbackAPIVersion.VERSION2, "handshake", protocol=mqtt.MQTTv5, reconnect_on_failure=False
+    )
+    client.tls_set_context(context)
+    said: list[str] = []
+    client.on_log = lambda _c, _d, level, text: said.append(text) if level == mqtt.MQTT_LOG_ERR else None
+    client.on_connect = lambda _c, _d, _f, reason, _p: said.append("ok" if not reason.is_failure else str(reason))
+    try:
+        client.connect("localhost", port or secured.certificates)
+    except ssl.SSLError as error:
+        return str(error)
+    end = time.monotonic() + 15
+    while not said and time.monotonic() < end and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
+        pass
+    client.disconnect()
+    if (opened := client.socket()) is not None:
+        opened.close()
+    return " ".join(said) or "closed"
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # paho drops the socket of a failed handshake
+def test_only_good_certificates_are_taken(secured: Any, tmp_path: Any) -> None:
+    own, foreign = secured.tls, tmp_path / "foreign"
+    certificates.make(foreign, (), ["gw-a1"])
+    past = datetime.now(UTC) - timedelta(days=certificates.DAYS + 1)
+    (own / "gw-expired.crt").unlink()
+    certificates.make(own, (), ["gw-expired"], now=past)
+    for name in ("crt", "key"):
+        (tmp_path / f"gw-revoked.{name}").write_bytes((own / f"gw-revoked.{name}").read_bytes())
+    assert handshake(secured, own / "gw-a1.crt", own / "gw-a1.key") == "ok"
+    assert handshake(secured, own / "gw-revoked.crt", own / "gw-revoked.key") == "ok"
+    assert handshake(secured, own / "gw-expired.crt", own / "gw-expired.key") != "ok"
+    assert handshake(secured, foreign / "gw-a1.crt", foreign / "gw-a1.key") != "ok"
+    assert handshake(secured) != "ok"
+    assert "VERIFY_FAILED" in handshake(secured, own / "gw-a1.crt", own / "gw-a1.key", ca=foreign / "ca.crt")
+    assert handshake(secured, own / "broker.crt", own / "broker.key") != "ok"  # a server's certificate is no gateway's
+
+    certificates.revoke(own, "gw-revoked")
+    secured.publish_secrets()
+    revoked = tmp_path / "gw-revoked.crt", tmp_path / "gw-revoked.key"
+    eventually(lambda: handshake(secured, *revoked) != "ok")
+    assert handshake(secured, own / "gw-a1.crt", own / "gw-a1.key") == "ok"  # the others go on
