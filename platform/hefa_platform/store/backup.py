@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import msgspec
 import psycopg
-from psycopg import IsolationLevel, sql
+from psycopg import IsolationLevel, errors, sql
 
 from hefa_platform.store import migrations, upkeep
 from hefa_platform.store.database import Connection, detect, translate
@@ -140,7 +140,7 @@ def restore(
             )
         with connection.transaction(), zipfile.ZipFile(path) as archive:
             # Whole: the schema of another version may be there.
-            connection.execute("DROP OWNED BY hefa_jobs, hefa_owner CASCADE")
+            _drop_everything(connection)
             migrations.grant(connection)
             migrations.apply(connection, manifest.migrations)
             _load(connection, archive, manifest, progress)
@@ -312,6 +312,19 @@ def _require_known(manifest: Manifest, path: Path) -> None:
             )
         if known[name] != checksum:
             raise BackupError(f"{path} was made with another schema/{name}.sql: use the hefa that made it")
+
+
+def _drop_everything(connection: Connection) -> None:
+    """Drop all that is ours. A background job of TimescaleDB may tidy up the same rows in the same moment: tried again."""
+    for attempt in range(5):
+        try:
+            with connection.transaction():
+                connection.execute("DROP OWNED BY hefa_jobs, hefa_owner CASCADE")
+            return
+        except errors.InternalError_:
+            if attempt == 4:
+                raise
+            logger.info("a background job was at work, trying again")
 
 
 def _holds_readings(connection: Connection) -> bool:
