@@ -146,7 +146,8 @@ def test_refused_data_is_listed_newest_first(site: Any, client: TestClient) -> N
     assert ([item["seq"] for item in rest["items"]], rest["next"]) == ([1, 0], None)
     assert rest["items"][0] | {"id": 0, "received": ""} == {
         "id": 0, "edge": "gw-a1", "epoch": "e", "seq": 1, "i": 3, "code": "TS_FUTURE", "detail": "too far",
-        "received": "", "topic": "hefa/v1/gw-a1/data", "reading": {"tag": "t", "value": 1}, "size": None, "state": "open",
+        "received": "", "topic": "hefa/v1/gw-a1/data", "reading": {"tag": "t", "value": 1},
+        "payload": None, "size": None, "state": "open",
     }  # fmt: skip
     assert len(client.get("/v1/quarantine?code=JSON_SYNTAX").json()["items"]) == 1
     assert client.get("/v1/quarantine?state=discarded").json()["items"] == []

@@ -52,7 +52,7 @@ def test_the_first_value_stays(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("row", "code"),
     [
-        (reading(-10), "TS_FUTURE"),
+        (reading(-60 * 24), "TS_FUTURE"),
         (reading(60 * 24 * 200), "TS_TOO_OLD"),
         (reading(1) | {"ts": "2026-11-22T08:00:00"}, "TS_NOT_INTEGER"),
         (reading(1) | {"ts": 1.5}, "TS_NOT_INTEGER"),
@@ -87,7 +87,7 @@ def test_what_cannot_be_stored_is_in_quarantine_and_told(client: TestClient, row
 
 
 def test_good_rows_beside_bad_ones_are_stored_and_indices_are_those_sent(client: TestClient) -> None:
-    answer = post(client, reading(31, "x"), reading(30), 5, reading(29), reading(-60)).json()
+    answer = post(client, reading(31, "x"), reading(30), 5, reading(29), reading(-60 * 24)).json()
     assert (answer["stored"], answer["quarantined"]) == (2, 3)
     assert [one["i"] for one in answer["refused"]] == [0, 2, 4]
 
