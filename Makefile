@@ -22,7 +22,7 @@ PLAIN := not stack and not fault and not needs_registry and not needs_community
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: $(VENV)/.dev $(VENV)/.hefa ## everything for development, in .venv
+setup: $(VENV)/.dev $(VENV)/.grafana $(VENV)/.hefa ## everything for development, in .venv
 
 demo: $(VENV)/.demo $(VENV)/.hefa ## the whole stack on this machine, no Docker; ARGS='--for 90s --history 6h'
 	@exec $(BIN)/hefa demo $(ARGS)
@@ -57,6 +57,7 @@ lock: ## compile requirements/*.lock anew (needs uv); UPGRADE=--upgrade to move 
 	$(LOCK) --group pyproject.toml:build -c requirements/dev.lock -o requirements/build.lock
 	for tier in edge platform apps; do \
 		$(LOCK) pyproject.toml --extra $$tier -c requirements/dev.lock -o requirements/$$tier.lock || exit 1; done
+	$(LOCK) $(UPGRADE) pyproject.toml --extra grafana -c requirements/dev.lock -o requirements/grafana.lock
 
 certs: setup ## an authority and certificates of your own, in certs/; ARGS='--host broker.example.org gw-hall3'
 	@$(BIN)/hefa-platform certs $(ARGS)
@@ -85,6 +86,12 @@ $(VENV)/.dev: requirements/dev.lock | $(BIN)/python
 	@echo "Installing what development needs (once, a minute or two) ..."
 	@$(PIP) --require-hashes -r requirements/dev.lock
 	@touch $(VENV)/.demo $@
+
+# urllib3-future, which grafana-client brings, overwrites urllib3 at every start of Python, and other tools then fail;
+# built from source with this switch it keeps to itself. A wheel that pip built earlier without it must not be taken.
+$(VENV)/.grafana: requirements/grafana.lock $(VENV)/.dev
+	@URLLIB3_NO_OVERRIDE=1 $(PIP) --require-hashes --no-cache-dir --no-build-isolation --no-binary urllib3-future -r requirements/grafana.lock
+	@touch $@
 
 $(VENV)/.hefa: pyproject.toml | $(BIN)/python
 	@$(PIP) --no-deps --no-build-isolation --editable .

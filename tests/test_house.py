@@ -17,6 +17,7 @@ PACKAGES = {
     "hefa_edge": ROOT / "edge",
     "hefa_platform": ROOT / "platform",
     "hefa_apps": ROOT / "apps",
+    "hefa_grafana": ROOT / "apps" / "grafana",
     "hefa_demo": ROOT / "demo",
 }
 BUDGET = 600  # lines: the ceiling of one module; most have 100 to 300
@@ -92,12 +93,14 @@ BREACHES = {
     "One door to the database": ("hefa_platform/ingest.py", "import psycopg"),
     "One door to the broker on each side": ("hefa_platform/ingest.py", "import paho.mqtt"),
     "One door to the platform": ("hefa_apps/page.py", "import httpx2"),
+    "One door to Grafana": ("hefa_grafana/cli.py", "import grafana_client"),
     "Physics and business rules take clock and chance as arguments": ("hefa_edge/sensors.py", "import time"),
     "Layers of the edge": ("hefa_edge/helpers.py", ""),
     "Layers of the platform": ("hefa_platform/store/database.py", "import hefa_platform.api"),
     "Layers of the store": ("hefa_platform/store/utils.py", ""),
     "Layers of the API": ("hefa_platform/api/problems.py", "import hefa_platform.api.series"),
     "Layers of the apps": ("hefa_apps/energy/model.py", "import hefa_apps.material"),
+    "Layers of the dashboards": ("hefa_grafana/query.py", "import hefa_grafana.cli"),
     "Layers of the demo": ("hefa_demo/config.py", "import hefa_demo.supervisor"),
     "Layers of the contract": ("hefa_contract/rejection.py", "import hefa_contract.envelope"),
 }
