@@ -1,7 +1,8 @@
 """Who asks, and what they may: keys become principals with a role and a site.
 
-Keys are looked up once and believed for ten seconds, so a revoked key works at most that long elsewhere. Every key has
-a token bucket: one careless script does not take the database from the others.
+A key that was looked up is believed for a second: where it is revoked it ends at once, on other servers within that
+second. Every key and every address has a token bucket, so that one careless script does not take the database from the
+others; and who tries keys that do not exist soon has to wait, while those who were let in before go on.
 """
 
 import hashlib
@@ -18,7 +19,8 @@ from hefa_platform.store.keys import ROLES, Role
 
 logger = logging.getLogger(__name__)
 
-BELIEVED_S = 10.0
+BELIEVED_S = 1.0
+NOTED_S = 60.0  # how often the use of a key is written down
 _CACHED = 10_000
 
 
@@ -31,10 +33,10 @@ class Forbidden(Exception):
 
 
 class TooMany(Exception):
-    """The key asks faster than it may."""
+    """Somebody asks faster than may be. The message says who."""
 
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__(f"too many requests, next in {retry_after_s:.1f} s")
+    def __init__(self, retry_after_s: float, what: str = "This key asks too often") -> None:
+        super().__init__(what)
         self.retry_after_s = retry_after_s
 
 
@@ -69,44 +71,90 @@ class TokenBucket:
             return 0.0
         return (1 - self._tokens) / self._rate
 
+    def give_back(self) -> None:
+        """Put the token back that was taken last."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
+
+class _Buckets:
+    """A token bucket for each name. Forgets all of them when there are too many: the names may be callers' to choose."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._of: dict[str, TokenBucket] = {}
+
+    def take(self, name: str, now: float) -> float:
+        """Take a token of `name`; return 0, or the seconds until there is one."""
+        if name not in self._of and len(self._of) >= _CACHED:
+            self._of.clear()
+        return self._of.setdefault(name, TokenBucket(self._rate, self._burst, now)).take(now)
+
+    def give_back(self, name: str) -> None:
+        """What was taken last was not due."""
+        if name in self._of:
+            self._of[name].give_back()
+
 
 class Access:
-    """Turns the `Authorization` header into a principal. Thread-safe; `rate` requests a second per key."""
+    """Turns the `Authorization` header into a principal. Thread-safe.
+
+    Rates are requests a second, with `burst` at once: of a key, of an address, and of keys that are none, by address.
+    """
 
     def __init__(
-        self, database: Database, *, rate: float = 50, burst: float = 200, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        *,
+        rate: float = 50,
+        burst: float = 200,
+        address_rate: float = 500,
+        address_burst: float = 2000,
+        guess_rate: float = 0.2,
+        guess_burst: float = 30,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._rate, self._burst, self._clock = rate, burst, clock
+        self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[bytes, tuple[float, keys.Key | None]] = {}  # by hash of the key, so that no secret is kept
-        self._buckets: dict[str, TokenBucket] = {}
+        self._keys = _Buckets(rate, burst)
+        self._addresses = _Buckets(address_rate, address_burst)
+        self._guesses = _Buckets(guess_rate, guess_burst)
 
-    def principal(self, authorization: str | None) -> Principal:
-        """The principal of `Bearer <key>`. Raises Unauthenticated, TooMany, Unavailable."""
+    def principal(self, authorization: str | None, address: str = "") -> Principal:
+        """The principal of `Bearer <key>`, asked from `address`. Raises Unauthenticated, TooMany, Unavailable."""
+        self._take(self._addresses, address, "This address asks too often")
         scheme, _, text = (authorization or "").strip().partition(" ")
         if not text or scheme.lower() != "bearer":
             raise Unauthenticated("A key is needed: send the header 'Authorization: Bearer hefa_…'.")
-        key = self._find(text.strip())
+        key = self._find(text.strip(), address)
         state = key.state(datetime.now(UTC)) if key is not None else "not valid"
         if key is None or state != "valid":
             raise Unauthenticated(f"The key is {state}: ask an admin for another one.")
-        self._take(key.key_id)
+        self._take(self._keys, key.key_id, "This key asks too often")
         return Principal(key.key_id, key.name, key.role, key.site)
 
     def forget(self) -> None:
         """Look every key up anew: called after one was revoked here."""
         with self._lock:
-            self._known.clear()
+            self._known = {seen: (0.0, key) for seen, (_, key) in self._known.items() if key is not None}
 
-    def _find(self, text: str) -> keys.Key | None:
-        seen, now = hashlib.sha256(text.encode(errors="surrogateescape")).digest(), self._clock()
+    def _find(self, text: str, address: str) -> keys.Key | None:
+        if keys.parse(text) is None:
+            return None
+        seen, now = hashlib.sha256(text.encode()).digest(), self._clock()
         with self._lock:
             until, key = self._known.get(seen, (0.0, None))
-            if now < until:
-                return key
+        if now < until:
+            return key
+        stranger = key is None  # not one that was let in before: it may be a guess
+        if stranger:
+            self._take(self._guesses, address, "Too many keys from this address were not valid")
         key = keys.find(self._database, text)
-        if key is not None:
+        if stranger and key is not None:
+            with self._lock:
+                self._guesses.give_back(address)
+        if key is not None and (key.used_at is None or (datetime.now(UTC) - key.used_at).total_seconds() > NOTED_S):
             try:
                 keys.used(self._database, key.key_id)
             except Unavailable:
@@ -117,11 +165,8 @@ class Access:
             self._known[seen] = now + BELIEVED_S, key
         return key
 
-    def _take(self, key_id: str) -> None:
-        now = self._clock()
+    def _take(self, buckets: _Buckets, name: str, what: str) -> None:
         with self._lock:
-            if key_id not in self._buckets:
-                self._buckets[key_id] = TokenBucket(self._rate, self._burst, now)
-            wait = self._buckets[key_id].take(now)
+            wait = buckets.take(name, self._clock())
         if wait > 0:
-            raise TooMany(wait)
+            raise TooMany(wait, what)

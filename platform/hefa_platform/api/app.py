@@ -72,7 +72,15 @@ def create_app(database: Database, limits: Limits | None = None, rules: Rules | 
     """The API on `database` (role hefa_api). Needs no database to start: until there is one, answers are 503."""
     limits = limits or Limits()
     app = _routes()
-    access = Access(database, rate=limits.rate, burst=limits.burst)
+    access = Access(
+        database,
+        rate=limits.rate,
+        burst=limits.burst,
+        address_rate=limits.address_rate,
+        address_burst=limits.address_burst,
+        guess_rate=limits.guess_rate,
+        guess_burst=limits.guess_burst,
+    )
     app.state.parts = Parts(database, access, limits, rules or Rules())
     app.state.figures = Figures(database)
     app.state.broadcaster = Broadcaster(database, capacity=limits.streams)

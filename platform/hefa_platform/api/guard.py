@@ -21,6 +21,10 @@ class Limits:
 
     rate: float = 50  # requests a second and key, on average
     burst: float = 200  # … and at once
+    address_rate: float = 500  # requests a second and address; a portal asks for many people
+    address_burst: float = 2000
+    guess_rate: float = 0.2  # keys a second and address that are not known to be good
+    guess_burst: float = 30
     body: int = 1 << 20  # bytes of a request body
     file: int = 256 << 20  # … that is a file to import
     readings: int = 10_000  # readings of one request
@@ -68,7 +72,8 @@ class _Needs:
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
     ) -> Caller:
         parts = parts_of(request)
-        principal = parts.access.principal(request.headers.get("authorization"))
+        address = request.client.host if request.client else ""
+        principal = parts.access.principal(request.headers.get("authorization"), address)
         principal.require(self._role)
         return Caller(principal, parts)
 

@@ -91,7 +91,7 @@ def create(caller: Admin, body: NewKey, response: Response) -> CreatedKey:
 
 @router.delete("/keys/{id}", summary="Revoke a key", responses=responses(403, 404, 409))
 def revoke(caller: Admin, id: Annotated[Text, Path(examples=["4f0c6a1e92bb"])]) -> Key:
-    """Revoke a key for good; other servers stop believing it within ten seconds."""
+    """Revoke a key for good; here at once, on other servers within a second."""
     if id == caller.principal.key_id:
         raise Problem(409, "own-key", "Own key", "This is the key you ask with: revoke it with another admin's key.")
     row = store.revoke(caller.database, id, site=caller.site, by=caller.principal.key_id)

@@ -103,7 +103,7 @@ def describe(error: Exception) -> tuple[Problem, dict[str, str]]:
             return Problem(403, "role", "Not allowed", str(error)), {}
         case TooMany():
             wait = max(1, math.ceil(error.retry_after_s))
-            detail = f"This key asks too often: wait {wait} s. Ask for several tags in one request."
+            detail = f"{error}: wait {wait} s. Ask for several tags in one request."
             return Problem(429, "rate", "Too many requests", detail), {"Retry-After": str(wait)}
         case TimedOut():
             detail = "The database did not finish in time: ask for a shorter range, fewer tags or a larger step."
@@ -190,7 +190,7 @@ _MEANING = {
     409: "Contradicts what is there",
     413: "The body is too large",
     422: "A parameter cannot be answered; the detail says what is allowed",
-    429: "This key asks too often; see Retry-After",
+    429: "This key or address asks too often; see Retry-After",
     503: "The database is away or took too long; see Retry-After",
 }
 
