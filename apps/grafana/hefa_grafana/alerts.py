@@ -7,11 +7,12 @@ site's own business: the rules go to its default notification policy.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hefa_grafana.frame import FOLDER_TITLE, FOLDER_UID
+from hefa_grafana.frame import FOLDER_UID
 from hefa_grafana.query import SqlQuery
 
 GROUP = "hefa pipeline"
 INTERVAL_S = 60
+FILE_FOLDER = "hefa alerts"
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,15 @@ def group() -> dict[str, Any]:
 
 
 def file() -> dict[str, Any]:
-    """The same as a provisioning file: there the folder goes by its title and times are texts."""
+    """The same as a provisioning file: there the folder goes by its title and times are texts.
+
+    The folder is another than the dashboards', which go by uid: of two folders made with one title Grafana refuses one.
+    """
     rules = []
     for rule in group()["rules"]:
         kept = {key: value for key, value in rule.items() if key not in ("folderUID", "ruleGroup", "orgID")}
         rules.append(kept)
-    made = {"orgId": 1, "name": GROUP, "folder": FOLDER_TITLE, "interval": f"{INTERVAL_S}s", "rules": rules}
+    made = {"orgId": 1, "name": GROUP, "folder": FILE_FOLDER, "interval": f"{INTERVAL_S}s", "rules": rules}
     return {"apiVersion": 1, "groups": [made]}
 
 
