@@ -17,7 +17,7 @@ import httpx2
 import psycopg
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -215,7 +215,7 @@ def bare_portal(postgres: str, migrated: str | None, role_passwords: dict[str, s
         yield running
 
 
-# --- the browser: one for the whole run, a context of its own for each page ------------------------------------------
+# --- the browser: a context of its own for each page ------------------------------------------
 
 
 @dataclass
@@ -237,15 +237,6 @@ class Witness:
 
     def _weigh(self, event: dict[str, Any]) -> None:
         self.weight += event["encodedDataLength"]
-
-
-@pytest.fixture(scope="session")
-def browser(chromium: str) -> Iterator[Browser]:
-    """One Chromium for all tests of a run."""
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,12 @@
 """The page of refused data: what people read there, and what becomes of their decisions. A real browser, real services."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from hefa_apps.data.views import CODES
 from hefa_apps.words import Words
@@ -35,22 +35,12 @@ def state(portal: Any, refusal: int) -> Any:
     return portal.execute("SELECT state, reason FROM quarantine WHERE quarantine_id = %s", refusal)[0]
 
 
-@pytest.fixture(scope="module")
-def page(chromium: str, portal: Any) -> Iterator[Page]:
+@pytest.fixture
+def page(open_page: Callable[..., tuple[Page, Any]]) -> Iterator[Page]:
     """Somebody signed in on a phone; complains of any error on the way."""
-    faults: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
-        page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
-        page.on("pageerror", lambda e: faults.append(str(e)))
-        page.goto(f"{portal.url}/data")
-        page.get_by_label("API key").fill(portal.key)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url("**/data")
-        yield page
-        browser.close()
-    assert faults == []
+    opened, witness = open_page("/data", scheme="dark", width=390)
+    yield opened
+    assert witness.faults == []
 
 
 def test_refused_data_is_explained_and_decided_by_keyboard(page: Page, portal: Any) -> None:

@@ -6,7 +6,6 @@ The gateway is written against the public contract alone: paho, JSON, a name and
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import threading
 import time
@@ -16,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from hefa_demo.broker import Broker
 from hefa_demo.process import wait_until
@@ -75,7 +74,7 @@ def envelope(epoch: str, seq: int, ts: int, value: float) -> bytes:
     return json.dumps(body | {"tags": [TAG], "tag": [0], "dt": [0], "value": [value]}).encode()
 
 
-def test_one_reading_travels_from_gateway_to_page(stack: Any, broker: Broker, chromium: str) -> None:
+def test_one_reading_travels_from_gateway_to_page(stack: Any, broker: Broker, browser: Browser) -> None:
     epoch, ts = secrets.token_hex(8), time.time_ns() // 1000
     with Gateway(broker.url("gw-guest"), "gw-guest") as gateway:
         assert gateway.accepting.wait(30)
@@ -106,31 +105,29 @@ def test_one_reading_travels_from_gateway_to_page(stack: Any, broker: Broker, ch
         channel, told = gateway.answers[0]
         assert (channel, told["code"], told["correlation"]) == ("err", "JSON_SYNTAX", f"{epoch}:2")
 
-        _seen_on_the_page(stack, chromium, gateway, epoch)
+        _seen_on_the_page(stack, browser, gateway, epoch)
 
 
 def _told(ack: dict[str, Any]) -> dict[str, Any]:
     return {key: ack[key] for key in ("rejected",) if key in ack and ack[key] == []}
 
 
-def _seen_on_the_page(stack: Any, chromium: str, gateway: Gateway, epoch: str) -> None:
+def _seen_on_the_page(stack: Any, browser: Browser, gateway: Gateway, epoch: str) -> None:
     """The page shows the reading, and the next one without being loaded again."""
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=arguments)
-        try:
-            page = browser.new_page(locale="en-GB")
-            page.set_default_timeout(20_000)
-            complaints: list[str] = []
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.goto(stack.portal + "/live/areas/unassigned")
-            page.locator("input[name=key]").fill(stack.key)
-            page.keyboard.press("Enter")
-            page.wait_for_url("**/live/areas/unassigned")
-            page.get_by_text(TAG).first.wait_for()
-            page.get_by_text(str(VALUE)).first.wait_for()
-            gateway.publish(envelope(epoch, 3, time.time_ns() // 1000, NEXT), f"{epoch}:3")
-            page.get_by_text(str(NEXT)).first.wait_for()
-            assert complaints == []
-        finally:
-            browser.close()
+    context = browser.new_context(locale="en-GB")
+    try:
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(stack.portal + "/live/areas/unassigned")
+        page.locator("input[name=key]").fill(stack.key)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/live/areas/unassigned")
+        page.get_by_text(TAG).first.wait_for()
+        page.get_by_text(str(VALUE)).first.wait_for()
+        gateway.publish(envelope(epoch, 3, time.time_ns() // 1000, NEXT), f"{epoch}:3")
+        page.get_by_text(str(NEXT)).first.wait_for()
+        assert complaints == []
+    finally:
+        context.close()
