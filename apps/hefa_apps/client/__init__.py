@@ -16,6 +16,7 @@ from hefa_apps.client.intake import Edge, Freshness, IntakeCalls, Pipeline
 from hefa_apps.client.plant import Catalogue, Limits, Meter, Node, PlantCalls, Root, Tag
 from hefa_apps.client.quarantine import Decided, QuarantineCalls, Refusal, Refusals
 from hefa_apps.client.readings import Latest, ReadingCalls, Series, SeriesAnswer
+from hefa_apps.client.records import Lot, Note, Part, RecordCalls, Result, Trace, TraceEdge, TraceNode
 from hefa_apps.client.settings import Setting, SettingCalls
 from hefa_apps.client.use import Consumption, Use, UseCalls
 
@@ -33,28 +34,37 @@ __all__ = [
     "Freshness",
     "Latest",
     "Limits",
+    "Lot",
     "Me",
     "Meter",
     "Missing",
     "Node",
+    "Note",
+    "Part",
     "Pipeline",
     "Platform",
     "Ready",
     "Refusal",
     "Refusals",
     "Refused",
+    "Result",
     "Root",
     "Series",
     "SeriesAnswer",
     "Setting",
     "Stream",
     "Tag",
+    "Trace",
+    "TraceEdge",
+    "TraceNode",
     "Unavailable",
     "Use",
 ]
 
 
-class Caller(PlantCalls, ReadingCalls, UseCalls, IntakeCalls, QuarantineCalls, AccessCalls, AlarmCalls, SettingCalls):
+class Caller(
+    PlantCalls, ReadingCalls, UseCalls, IntakeCalls, QuarantineCalls, AccessCalls, AlarmCalls, SettingCalls, RecordCalls
+):
     """The platform for one key."""
 
 

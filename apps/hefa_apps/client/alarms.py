@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hefa_apps.client.connection import Asking
+from hefa_apps.client.connection import Asking, span
 
 OPEN = ("UNACK", "ACKED", "RTN_UNACK", "SHELVED")
 
@@ -46,6 +46,10 @@ class AlarmCalls(Asking):
     def alarms(self, *, states: Sequence[str] = OPEN, area: str | None = None, most: int = 100) -> tuple[Alarm, ...]:
         """Return the newest alarms in these states, at most `most`."""
         return self._one(_Alarms, "alarms", {"state": states, "area": area, "limit": most}).items
+
+    def alarms_over(self, start: datetime, end: datetime, *, most: int = 500) -> tuple[Alarm, ...]:
+        """Return the newest alarms that the platform has for [start, end), whatever their state, at most `most`."""
+        return self._one(_Alarms, "alarms", span(start, end) | {"limit": most}).items
 
     def acknowledge(self, alarm: int, comment: str | None = None) -> Alarm:
         """Say that somebody has seen it. Needs the role operator."""
