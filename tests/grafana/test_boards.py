@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import time
@@ -165,6 +166,18 @@ def test_the_committed_files_are_those_of_the_plant_model(plant: Plant) -> None:
     made = build.files(plant, PORTAL)
     assert {name: (DEPLOY / name).read_text("utf-8") for name in made} == made
     assert {f"dashboards/{uid}.json" for uid in BOARDS} == {name for name in made if name.startswith("dashboards/")}
+
+
+def test_a_plant_that_measures_little_has_boards_too(plant: Plant) -> None:
+    """No meter, no tank, no cascade: queries that find nothing, not queries that fail."""
+    few = {tag.name: tag for tag in [t for t in plant.tags.values() if t.suffix == "temp" and t.meter is None][:3]}
+    made = build.boards(dataclasses.replace(plant, tags=few), PORTAL)
+    assert set(made) == set(BOARDS) - {"hefa-extraction", "hefa-energy"}
+    chosen: dict[str, str | list[str]] = {"area": "a", "line": "l", "equipment": ["e'1", "e2"]}
+    for board in made.values():
+        for panel in board["panels"]:
+            for target in panel.get("targets", ()):
+                pglast.parse_sql(expand(target["rawSql"], chosen, 60, timedelta(hours=6)))
 
 
 def test_every_board_is_whole() -> None:

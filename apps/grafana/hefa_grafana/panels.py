@@ -132,9 +132,13 @@ def rows(
     width: int = 12,
     height: int = 8,
     columns: Mapping[str, str] | None = None,
+    links: Mapping[str, tuple[str, str]] | None = None,
     nothing: str = NOTHING,
 ) -> table.Panel:
-    """A table. `columns` gives UCUM units by column name; columns whose rows differ in unit carry it as text."""
+    """A table. `columns` gives UCUM units by column name; columns whose rows differ in unit carry it as text.
+
+    `links`: title and address by column name, with Grafana's `${__value.raw}` for the cell's own text.
+    """
     panel = (
         table.Panel()
         .title(title)
@@ -150,6 +154,8 @@ def rows(
     )
     for name, ucum in (columns or {}).items():
         panel = panel.override_by_name(name, [models.DynamicConfigValue("unit", grafana_unit(ucum))])
+    for name, (text, address) in (links or {}).items():
+        panel = panel.override_by_name(name, [models.DynamicConfigValue("links", [{"title": text, "url": address}])])
     return panel
 
 

@@ -87,11 +87,13 @@ def overview(site: Site) -> models.Dashboard:
 SELECT l.area, count(*) AS tags, count(*) FILTER (WHERE l.stale) AS stale,
        count(*) FILTER (WHERE l.quality < 64) AS bad, coalesce(max(a.alarms), 0) AS alarms
   FROM v_latest l
-  LEFT JOIN (SELECT area, count(*) AS alarms FROM v_alarm WHERE state <> 'NORM' AND returned_at IS NULL GROUP BY area) a USING (area)
+  LEFT JOIN (SELECT area, count(*) AS alarms FROM v_alarm
+              WHERE state <> 'NORM' AND returned_at IS NULL GROUP BY area) a USING (area)
  GROUP BY l.area ORDER BY l.area
 """,
                     width=24,
                     height=7,
+                    links={"area": ("Open the area", "/d/hefa-area?var-area=${__value.raw}")},
                 ),
             ],
         ),
@@ -99,8 +101,8 @@ SELECT l.area, count(*) AS tags, count(*) FILTER (WHERE l.stale) AS stale,
     return board(site, "hefa-overview", "Plant overview", "Supply, product, alarms of the whole site.", sections)
 
 
-def energy(site: Site) -> models.Dashboard:
-    """What each area used of each carrier, and what every meter counted."""
+def energy(site: Site) -> models.Dashboard | None:
+    """What each area used of each carrier, and what every meter counted; None for a plant that meters no supply."""
     plant = site.plant
     sections: list[tuple[str, Panels]] = []
     for carrier in dict.fromkeys(t.meter.carrier for t in _main(plant) if t.meter is not None and t.meter.carrier):
@@ -139,6 +141,8 @@ SELECT tag, serves, meter_parent AS parent, sum(value) AS value, sum(net) AS net
                 ],
             )
         )
+    if not sections:
+        return None
     return board(
         site, "hefa-energy", "Energy", "Electricity, water, gas and steam by area and meter.", sections,
         since="now-24h", portal_path="/energy",
@@ -291,7 +295,7 @@ def _extraction(site: Site, cascades: dict[str, list[Equipment]]) -> models.Dash
     measured = [tag for tag in plant.tags_below(first.path) if tag.kind == "gauge"]
     profiles = []
     for tag in measured:
-        which = f"l.line = ${{cascade:sqlstring}} AND t.template = {literals([tag.template])} AND l.tag LIKE '%.{tag.suffix}'"
+        which = f"l.line = ${{cascade:sqlstring}} AND t.template = {literals([tag.template])} AND l.tag = l.equipment || '.{tag.suffix}'"
         profiles.append(
             profile(
                 f"{tag.description or tag.suffix} by stage",
@@ -315,7 +319,7 @@ SELECT t.equipment_name AS stage, l.value AS now,
             "Every stage: mean over each step, weighted by time.",
             series(
                 f"tag = ANY (ARRAY(SELECT tag FROM v_tag WHERE line = ${{cascade:sqlstring}} "
-                f"AND template = {literals([tag.template])} AND tag LIKE '%.{tag.suffix}'))",
+                f"AND template = {literals([tag.template])} AND tag = equipment || '.{tag.suffix}'))",
                 "equipment",
             ),
             tag.ucum,
@@ -414,4 +418,5 @@ def _quantity(ucum: str) -> str:
         "kg/h": "Mass rate", "1": "Ratio", "kV.A{reactive}": "Reactive power", "ms": "Round trip",
         "{NTU}": "Turbidity", "mg/m3": "Emissions", "{count}": "Count",
     }  # fmt: skip
-    return known.get(ucum, "Values") + (f" ({label(ucum)})" if label(ucum) else "")
+    name, unit = known.get(ucum, "Values"), label(ucum)
+    return f"{name} ({unit})" if unit and unit != name else name

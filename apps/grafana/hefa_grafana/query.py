@@ -51,8 +51,8 @@ class Sql(cogbuilder.Builder[cogvariants.Dataquery]):
 
 
 def literals(names: list[str]) -> str:
-    """SQL string literals, comma-separated."""
-    return ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+    """SQL string literals, comma-separated; of none the one that equals nothing, so that the query stays one."""
+    return ", ".join("'" + name.replace("'", "''") + "'" for name in names) or "NULL"
 
 
 def series(which: str, metric: str, value: str = "sum(mean * coverage) / nullif(sum(coverage), 0)") -> str:
