@@ -85,10 +85,45 @@ def test_balance_yield_and_their_tables(portal: Any) -> None:
                 assert closing == pytest.approx(0, abs=1e-6 * max(abs(v) for v in reconciled.values() if v))
         assert all(s["measured"] is not None or s["reason"] for s in told["streams"])
         yields = client.get("/api/material/yield?period=hour").json()
-        assert [row["metric"] for row in yields["rows"]][0] == "yield"
+        assert yields["rows"][0]["metric"] == "yield"
         assert all(row["value"] is not None or row["reason"] for row in yields["rows"])
         for path in ("balance.csv?period=hour&element=Ce", "nodes.csv?period=hour", "yield.csv?period=hour"):
             answer = client.get(f"/api/material/{path}")
             assert answer.status_code == 200, answer.text
             assert len(answer.text.splitlines()) > 3
         assert client.get("/api/material/balance?element=Au").status_code == 422
+
+
+PATHS = ("water", "ledger", "stock", "doses", "advice")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_table_is_json_and_csv(portal: Any, path: str) -> None:
+    with portal.client() as client:
+        told = client.get(f"/api/material/{path}?period=24h")
+        assert told.status_code == 200, told.text
+        assert told.json()["simulated"] is True
+        answer = client.get(f"/api/material/{path}.csv?period=24h")
+        assert answer.status_code == 200, answer.text
+        assert answer.text.startswith("from,to,")
+        assert client.get(f"/api/material/{path}?period=never").status_code == 422
+
+
+def test_water_of_the_made_up_plant_is_its_registers(portal: Any) -> None:
+    with portal.client() as client:
+        told = client.get("/api/material/water?period=hour").json()
+        by = {m["role"]: m["value"] for m in told["meters"]}
+        share = {f["metric"]: f["value"] for f in told["figures"]}
+        assert share["water.reuse.process"] == pytest.approx(100 * by["reuse"] / (by["reuse"] + by["fresh"]))
+        around = by["reuse"] + by["loop"]
+        assert share["water.reuse"] == pytest.approx(100 * around / (around + by["fresh"]))
+        assert {t["metric"]: t["value"] for t in told["targets"]} == {"water.reuse": 85, "water.reuse.process": 60}
+
+
+def test_accepting_what_is_not_advised_is_refused(portal: Any) -> None:
+    with portal.client() as client:
+        told = {one["name"]: one for one in client.get("/api/material/advice?period=hour").json()["advice"]}
+        for name, one in told.items():
+            answer = client.post("/api/material/advice/accept?period=hour", json={"advice": name, "text": "done"})
+            assert answer.status_code == (200 if one["verdict"] == "change" else 422), answer.text
+        assert client.post("/api/material/advice/accept", json={"advice": "rain"}).status_code == 422

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from hefa_apps.material.balance import ALL, Balanced, Ratio, out_over_in, plant_yield, recovery
+from hefa_apps.material.balance import ALL, Balanced, Ratio, out_over_in, plant_yield, recovery, suspected
 from hefa_apps.material.formulas import FED, looked, reconciled
 from hefa_apps.material.plant import Plan, plan
 from hefa_apps.metrics import Reckoning, plain
@@ -27,7 +27,7 @@ def balance(r: Reckoning, species: str, words: Sentences) -> dict[str, Any]:
     the_plan, by = plan(), reconciled(r)
     told = by[species]
     found, kinds = told.found, _kinds(the_plan)
-    suspected = {name for group in found.suspects for name in group.streams} if found else set()
+    doubted = {name for group in suspected(found) for name in group.streams} if found else set()
     streams = []
     for name, amount in told.amounts.items():
         streams.append({
@@ -42,7 +42,7 @@ def balance(r: Reckoning, species: str, words: Sentences) -> dict[str, Any]:
             "z": found.z[name] if found else None,
             "status": found.status[name] if found else None,
             "beyond": bool(found and name in found.beyond),
-            "suspect": name in suspected,
+            "suspect": name in doubted,
             "coverage": amount.coverage,
             "tags": _tags(the_plan, name),
             "reason": words(f"material.why.{amount.why}") if amount.why else None,
@@ -58,7 +58,7 @@ def balance(r: Reckoning, species: str, words: Sentences) -> dict[str, Any]:
             "sd": b.sd if b else None,
             "z": b.z if b else None,
             "reconciled": b.closed if b else None,
-            "suspect": bool(b and b.suspect),
+            "suspect": not doubted.isdisjoint((*part.enters, *part.leaves)),
         }
         for part, b in zip(the_plan.parts, found.balances if found else [None] * len(the_plan.parts), strict=True)
     ]
@@ -89,6 +89,8 @@ def verdict(the_plan: Plan, told: Balanced, words: Sentences) -> str:
         return words("material.no_balance")
     if not found.freedom:
         return words("material.untested")
+    if found.accepted and found.beyond:
+        return words("material.stands_out", suspects=", ".join(the_plan.title(name) for name in found.beyond))
     if found.accepted:
         return words("material.accepted")
     first = found.suspects[0].streams
@@ -105,7 +107,7 @@ def _suspects(the_plan: Plan, told: Balanced) -> list[dict[str, Any]]:
             "chi2_drop": group.drop,
             "chi2_without": group.without,
         }
-        for group in (told.found.suspects if told.found else ())
+        for group in (suspected(told.found) if told.found else ())
     ]
 
 

@@ -12,12 +12,12 @@ from math import hypot, sqrt
 from hefa_apps.material.measured import Seen
 from hefa_apps.material.network import Network, NetworkError, Node, Stream
 from hefa_apps.material.plant import Element, Flow, Holdup, Plan, Recovery, Stock
-from hefa_apps.material.reconcile import Reconciled, reconcile
+from hefa_apps.material.reconcile import Reconciled, Suspects, reconcile
 
 FLOOR = 2e-5  # least deviation, by the largest stream: a register at rest is not exact
 ALL = "REO"
 _IN_GAPS = 0.1  # relative, of what passed while nobody looked: instruments are not silent at the same time
-_SPREAD_OF_STRENGTH = 0.004  # relative, of an analyser between the ends of a period
+_SPREAD_OF_STRENGTH = 0.0025  # relative, of an analyser's hour at either end of a period
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,22 @@ class Ratio:
 
     value: float | None
     sd: float | None
+
+
+def suspected(found: Reconciled) -> list[Suspects]:
+    """Return what may be off: where the global test rejects, what serial elimination found; else what stands out.
+
+    A global test of many balances is blunt; one stream beyond the limit of its own test is worth a look.
+    """
+    if found.suspects or not found.beyond:
+        return list(found.suspects)
+    groups = dict.fromkeys(
+        next((group for group in found.equivalent if name in group), (name,)) for name in found.beyond
+    )
+    chi2, limit = found.chi2, found.chi2_limit
+    told = [(group, max(found.z[name] or 0.0 for name in group)) for group in groups]
+    told.sort(key=lambda pair: -pair[1])
+    return [Suspects(group, z, z * z, max(chi2 - z * z, 0.0), limit) for group, z in told]
 
 
 def instruments(plan: Plan) -> tuple[list[str], list[str], list[str]]:
@@ -109,13 +125,29 @@ def flowed(flow: Flow, seen: Seen, element: Element | None) -> Amount:
     return Amount(total, hypot(sqrt(variance), total * relative, composition, gaps), coverage)
 
 
+def moved(flow: Flow, seen: Seen) -> list[float] | None:
+    """Return what passed in a stream by bucket, kg of oxide; None where it cannot be told."""
+    strength = _means(seen, flow.strength.tag) if flow.strength else None
+    counts = [_counts(seen, term.tag, term.rate) for term in flow.terms]
+    if not counts or (flow.strength and strength is None):
+        return None
+    total = [0.0] * len(seen.hours)
+    for term, counted in zip(flow.terms, counts, strict=True):
+        if counted is None:
+            return None
+        for i, n in enumerate(counted):
+            total[i] += term.factor * n * (strength[i] if strength else 1.0)
+    return total
+
+
 def stored(stock: Stock, seen: Seen, element: Element | None) -> Amount:
     """Return how much more tanks hold at the end than at the begin."""
     before, after = seen.first.get(stock.strength), seen.last.get(stock.strength)
     share = seen.mean(f"{stock.analyser}.{element.suffix}") if element else 100.0
     if before is None or after is None or share is None or any(seen.change(tank) is None for tank in stock.tanks):
         return Amount(None, why="silent")
-    first, last = (sum(side[tank] for tank in stock.tanks) for side in (seen.first, seen.last))
+    one = stock.capacity / 100
+    first, last = (one * sum(side[tank] for tank in stock.tanks) for side in (seen.first, seen.last))
     deviation = hypot(
         after * stock.sd * sqrt(len(stock.tanks)), (first + last) / 2 * after * _SPREAD_OF_STRENGTH * sqrt(2)
     )

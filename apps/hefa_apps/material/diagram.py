@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from hefa_apps.material.plant import Part
 
-BOX = (158, 86)
-_COLUMN, _ROW, _MARGIN_X, _MARGIN_Y = 282, 132, 132, 26
+BOX = (196, 86)
+_COLUMN, _ROW, _MARGIN_X, _MARGIN_Y = 322, 132, 138, 26
+_APART = 62  # products that leave one node, px at their ends
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def diagram(parts: Sequence[Part], streams: Sequence[str]) -> Diagram:
             x2, y2 = place[targets[0].name]
             y2 += BOX[1] * (ins.index(name) + 1) / (len(ins) + 1)
         if not targets:
-            x2, y2 = x1 + _COLUMN - BOX[0], y1
+            free = [s for s in outs if not any(s in p.enters for p in parts)]
+            x2, y2 = x1 + _COLUMN - BOX[0], y1 + (free.index(name) - (len(free) - 1) / 2) * _APART
         if not sources:
             x1, y1 = x2 - _COLUMN + BOX[0], y2
         bend = (x2 - x1) / 2 if x2 - x1 < _COLUMN else 62

@@ -1,6 +1,12 @@
 """How the metrics of material are reckoned; what each means stands in `metrics/material.toml`."""
 
-from hefa_apps.client import Catalogue
+from collections.abc import Mapping
+
+from hefa_apps.client import Catalogue, Setting
+from hefa_apps.material import advice as advices
+from hefa_apps.material import doses as dosing
+from hefa_apps.material import salts as ledger
+from hefa_apps.material import water as waters
 from hefa_apps.material.balance import ALL, Balanced, balances, instruments, plant_yield, recovery
 from hefa_apps.material.measured import Seen, seen
 from hefa_apps.material.plant import plan
@@ -12,8 +18,18 @@ UNKNOWN = "Not enough of the balance's instruments have reported in this period.
 
 
 def looked(r: Reckoning) -> Seen:
-    """Return what the instruments of the balances said."""
-    return seen(r, *instruments(plan()))
+    """Return what the instruments of all balances said; asked once."""
+    registers, gauges, levels = instruments(plan())
+    more = plan().more
+    counted, means = waters.tags(more["water"])
+    salt_counted, salt_means, salt_levels = ledger.tags(more["salts"])
+    about = more["advice"]
+    return seen(
+        r,
+        [*registers, *counted, *salt_counted, *dosing.tags(plan()), about["organic"], about["scrub"]],
+        [*gauges, *means, *salt_means, about["degree"]],
+        [*levels, *salt_levels, *(store["tank"] for store in more["stores"].values())],
+    )
 
 
 def reconciled(r: Reckoning) -> dict[str, Balanced]:
@@ -67,5 +83,87 @@ def _recoveries(catalogue: Catalogue) -> dict[str, str]:
     return {one.name: "%" for one in plan().recoveries if any(t in catalogue.tags for t in plan().flow(FED).tags)}
 
 
-FORMULAS: dict[str, Formula] = {"yield": overall, "material.recovery.*": recovered}
+def water(r: Reckoning) -> waters.Water:
+    """Return the water of the period."""
+    return waters.water(plan().more["water"], looked(r))
+
+
+def _reuse(r: Reckoning, share: float | None, parts: tuple[waters.Metered, ...]) -> Outcome:
+    inputs = tuple(Input(m.tag, m.value, "m3", looked(r).coverage.get(m.tag), tag=m.tag) for m in parts)
+    value = None if share is None else 100 * share
+    tags = tuple(m.tag for m in parts if m.tag in r.catalogue.tags)
+    reason = "" if share is not None else "A meter of fresh or reused water has not reported in this period."
+    return Outcome(value, inputs, looked(r).least(tags), reason, tags)
+
+
+def process_reuse(r: Reckoning) -> Outcome:
+    told = water(r)
+    return _reuse(r, told.process, (told.reuse, told.fresh))
+
+
+def reuse(r: Reckoning) -> Outcome:
+    told = water(r)
+    return _reuse(r, told.with_loop, (told.reuse, told.loop, told.fresh))
+
+
+def salts(r: Reckoning) -> list[ledger.Salt]:
+    """Return the ledger of each salt."""
+    tables: Mapping[str, Mapping[str, object]] = plan().more["salts"]
+    reagents = {name for table in plan().more["salts"].values() for name in table["from"]}
+    there = {m.id for m in r.desk.metrics(r.catalogue)}
+    used = {name: r.figure(f"use.{name}").value if f"use.{name}" in there else None for name in reagents}
+    return [ledger.salt(name, table, used, looked(r)) for name, table in tables.items()]
+
+
+def prices(r: Reckoning) -> dict[str, tuple[float, Setting]]:
+    """Return CNY per kg of pure substance at the end of the period, with the setting that says so."""
+
+    def ask() -> dict[str, tuple[float, Setting]]:
+        found = {}
+        for one in r.caller.settings("price", at=r.end):
+            value = one.value or {}
+            kg = {"t": 1000.0, "kg": 1.0}.get(str(value.get("per")))
+            if kg and value.get("currency") == "CNY" and isinstance(value.get("value"), int | float):
+                found[one.name] = (float(value["value"]) / kg / float(value.get("strength") or 1.0), one)
+        return found
+
+    return r.once(("material prices",), ask)  # type: ignore[no-any-return]
+
+
+def cascade(r: Reckoning) -> advices.Cascade | None:
+    """Return how the advised cascade ran over the period; None where an instrument of it has not reported."""
+    the_plan, found, about = plan(), looked(r), plan().more["advice"]
+    hours = sum(found.hours)
+    organic, degree, acid = found.total(about["organic"]), found.mean(about["degree"]), found.total(about["scrub"])
+    by, u = reconciled(r), about["u"]
+    oxides = {e.name: e.oxide for e in the_plan.elements}
+    fed = {name: by[name].found.value[about["fed"]] if by[name].found else None for name in oxides}  # type: ignore[union-attr]
+    fed_sd = {name: by[name].found.sd[about["fed"]] if by[name].found else None for name in oxides}  # type: ignore[union-attr]
+    lost = {name: by[name].found.value[about["lost"]] if by[name].found else None for name in oxides}  # type: ignore[union-attr]
+    if hours <= 0 or None in (organic, degree, acid) or None in fed.values() or None in lost.values():
+        return None
+    wanted = {name: (fed[name] or 0.0) / oxides[name] / hours for name in about["wanted"]}
+    wanted_sd = sum(((fed_sd[name] or 0.0) / oxides[name] / hours) ** 2 for name in about["wanted"]) ** 0.5
+    soap = (organic or 0.0) / hours * about["loading"] * (degree or 0.0) / about["degree_at"]
+    scrub = (acid or 0.0) / hours * about["acid"] / 3
+    kmol = sum(wanted.values())
+    if kmol <= 0 or soap <= 0:
+        return None
+    return advices.Cascade(
+        soap=(soap, soap * (u["organic"] ** 2 + u["degree"] ** 2) ** 0.5),
+        fed=(kmol, wanted_sd),
+        raffinate=sum((lost[name] or 0.0) / oxides[name] / hours for name in oxides),
+        scrub=(scrub, scrub * u["acid"]),
+        flow=(acid or 0.0) / hours,
+        acid=about["acid"],
+        oxide=sum((fed[name] or 0.0) / hours for name in about["wanted"]) / kmol,
+    )
+
+
+FORMULAS: dict[str, Formula] = {
+    "yield": overall,
+    "material.recovery.*": recovered,
+    "water.reuse": reuse,
+    "water.reuse.process": process_reuse,
+}
 MEMBERS: dict[str, Members] = {"material.recovery.*": _recoveries}

@@ -40,8 +40,16 @@ class Seen:
 
     def mean(self, tag: str) -> float | None:
         """Return the mean of a gauge over what is known of it."""
-        pairs = [(v, h) for v, h in zip(self.means.get(tag, ()), self.hours, strict=True) if v is not None and h > 0]
+        if tag not in self.means:
+            return None
+        pairs = [(v, h) for v, h in zip(self.means[tag], self.hours, strict=True) if v is not None and h > 0]
         return sum(v * h for v, h in pairs) / sum(h for _, h in pairs) if pairs else None
+
+    def integral(self, tag: str) -> float | None:
+        """Return a gauge per hour, added up over what is known of it; None when nothing is."""
+        if self.mean(tag) is None:
+            return None
+        return sum((v or 0.0) * h for v, h in zip(self.means[tag], self.known[tag], strict=True))
 
     def change(self, tag: str) -> float | None:
         """Return how much a level rose over the period."""
@@ -75,9 +83,11 @@ def _ask(r: Reckoning, registers: Sequence[str], gauges: Sequence[str], levels: 
     ask(registers, r.start, r.end, step, "increment")
     ask(gauges, r.start, r.end, step, "mean")
     counts = len(asks)
-    ask(levels, r.start - _NEAR, r.start + _NEAR, "15m", "mean")
+    # Means of an hour calm an analyser's noise; both ends lag by as much, so a change stays one.
+    short = "15m" if r.end - r.start < 6 * _NEAR else "1h"
+    ask(levels, r.start - _NEAR, r.start + _NEAR, short, "mean")
     firsts = len(asks)
-    ask(levels, r.end - _NEAR, r.end, "15m", "mean")
+    ask(levels, r.end - _NEAR, r.end, short, "mean")
     if not asks:
         return Seen()
     answers = caller.together(*asks)
@@ -99,6 +109,7 @@ def _ask(r: Reckoning, registers: Sequence[str], gauges: Sequence[str], levels: 
     for one in (one for answer in answers[firsts:] for one in answer.series):
         if (level := _level(one, r.end.timestamp())) is not None:
             found.last[one.tag] = level
+    found.coverage.update({tag: 1.0 if tag in found.first and tag in found.last else 0.0 for tag in levels})
     return found
 
 

@@ -37,13 +37,14 @@ class Flow:
 
 @dataclass(frozen=True)
 class Stock:
-    """Tanks of one liquor; `sd` in m3 of each difference of volume."""
+    """Tanks of one liquor by their levels in %; `capacity` in m3 of each, `sd` in m3 of each difference of volume."""
 
     name: str
     title: str
     tanks: tuple[str, ...]
     strength: str
     analyser: str
+    capacity: float
     sd: float
 
 
@@ -151,7 +152,7 @@ def parse(found: dict[str, Any]) -> Plan:
             Recovery(name, table["title"], tuple(table["elements"]), table["into"], tuple(table["lost"]))
             for name, table in found["recovery"].items()
         ),
-        more={name: found.get(name, {}) for name in ("water", "salts", "doses", "advice")},
+        more={name: found.get(name, {}) for name in ("stores", "water", "salts", "doses", "advice")},
     )
 
 

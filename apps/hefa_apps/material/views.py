@@ -8,7 +8,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from hefa_apps.client import Caller
-from hefa_apps.material import answers
+from hefa_apps.material import answers, supplies
 from hefa_apps.material.api import FIELD, Name, species
 from hefa_apps.material.api import router as api
 from hefa_apps.material.balance import ALL
@@ -23,7 +23,7 @@ from hefa_apps.report import Asked as AskedUse
 from hefa_apps.report import fields
 from hefa_apps.session import Asking
 
-TABS = ("use", "balance")
+TABS = ("use", "balance", "reagents", "water", "advice")
 
 router = APIRouter()
 router.include_router(api)
@@ -72,6 +72,28 @@ def balance(request: Request, asking: Asking, question: Asked, element: Name = A
         }
 
     return _page(request, asking, question, "balance", more)
+
+
+@router.get("/material/reagents", include_in_schema=False)
+def reagents(request: Request, asking: Asking, question: Asked) -> Response:
+    return _page(
+        request, asking, question, "reagents", lambda r, words: {"a": supplies.dosed(r), "stock": supplies.stores(r)}
+    )
+
+
+@router.get("/material/water", include_in_schema=False)
+def water(request: Request, asking: Asking, question: Asked) -> Response:
+    def more(r: Any, words: Any) -> dict[str, Any]:
+        told = supplies.water_of(r, words)
+        figures = [r.figure(id) for id in supplies.REUSE]
+        return {"a": told, "figures": figures, "ledger": supplies.ledger(r, words)}
+
+    return _page(request, asking, question, "water", more)
+
+
+@router.get("/material/advice", include_in_schema=False)
+def advice(request: Request, asking: Asking, question: Asked) -> Response:
+    return _page(request, asking, question, "advice", lambda r, words: {"a": supplies.advised(r, words)})
 
 
 def _page(request: Request, asking: Caller, question: Asked, tab: str, more: Any) -> Response:
