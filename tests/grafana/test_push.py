@@ -169,7 +169,9 @@ class Server:
             }
             return 200, {"id": 7, "uid": model["uid"], "status": "success", "version": version}
         assert headers.get("X-Disable-Provenance") == "true"  # people may change the rules in Grafana
-        rules = [{**rule, "id": at, "orgID": 2, "updated": "2026-01-01T00:00:00Z"} for at, rule in enumerate(body["rules"])]
+        rules = [
+            {**rule, "id": at, "orgID": 2, "updated": "2026-01-01T00:00:00Z"} for at, rule in enumerate(body["rules"])
+        ]
         self.kept[path] = {**body, "rules": rules}
         return 200, self.kept[path]
 
