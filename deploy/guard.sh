@@ -6,7 +6,7 @@ stop() { printf '%s\n' "$@" >&2; exit 1; }
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   # `migrate` leaves this mark beside the secrets.
-  [ ! -e /run/mark/database_made ] || stop \
+  [ ! -e "${MARK:-/run/mark}/database_made" ] || stop \
     "The secrets belong to a database that is not in $PGDATA: is the right volume mounted there?" \
     "To begin again with an empty one: docker compose down --volumes"
   echo "an empty volume: the database will be made"

@@ -6,8 +6,11 @@ under the official names do; their TimescaleDB is the Apache edition. HEFA_TIMES
 
 import json
 import os
+import re
 import socket
+import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +24,8 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from testcontainers.compose import DockerCompose
+
+from hefa_platform.secrets import PARTS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = f"hefa-test-{os.getpid()}"
@@ -81,6 +86,7 @@ class Stack:
     api: httpx2.Client
     portal: str
     mqtt: str
+    tls_ports: tuple[int, int]  # by certificate, by password
 
     def get(self, path: str, **query: Any) -> Any:
         answer = self.api.get(f"/v1/{path}", params=query)
@@ -130,7 +136,7 @@ def stack() -> Iterator[Stack]:
                 base_url=document["api"], headers={"Authorization": f"Bearer {document['key']}"}, timeout=30
             )
             with client:
-                yield Stack(compose, client, document["portal"], document["mqtt"])
+                yield Stack(compose, client, document["portal"], document["mqtt"], (by_certificate, by_password))
         except subprocess.CalledProcessError as error:
             logs = run("docker", "compose", "ps", "--all") + run("docker", "compose", "logs", "--tail=40")
             pytest.fail(f"{' '.join(error.cmd)}: {error.stderr.decode()[-2000:]}\n{logs}")
@@ -140,7 +146,7 @@ def stack() -> Iterator[Stack]:
 
 def test_every_service_is_healthy_and_every_one_shot_done(stack: Stack) -> None:
     states = {c.Service: (c.State, c.Health, c.ExitCode) for c in stack.compose.get_containers(include_all=True)}
-    once = {"secrets", "guard", "migrate", "load", "history"}
+    once = {"secrets", "guard", "migrate", "load"}
     assert {name for name, state in states.items() if state == ("exited", "", 0)} == once, states
     assert {name for name, state in states.items() if state[:2] == ("running", "healthy")} == states.keys() - once, (
         states
@@ -211,16 +217,92 @@ def test_a_strangers_gateway_gets_its_reading_through(stack: Stack) -> None:
     assert item["value"] == 42.5
 
 
-def test_a_restart_of_ingest_loses_nothing_and_counts_nothing_twice(stack: Stack) -> None:
-    """A gateway that keeps sending what is not acknowledged, as the outbox does, while ingest is replaced."""
+def from_secrets(*command: str) -> str:
+    """What a command says that sees the whole volume of secrets, as its owner."""
+    volume = f"{PROJECT}_secrets:/run/hefa:ro"
+    return run(
+        "docker", "run", "--rm", "--volume", volume, "--entrypoint", command[0], "hefa-platform:test", *command[1:]
+    )
+
+
+def test_each_service_sees_its_own_secrets_and_no_others(stack: Stack) -> None:
+    for container in stack.compose.get_containers():
+        name = str(container.Service)
+        there = run("docker", "compose", "exec", "-T", name, "find", "/run/hefa", "-type", "f").split()
+        allowed = "|".join(re.escape(Path(p).name).replace(r"\*", ".*").replace(r"\[lt\]", "[lt]") for p in PARTS[name])
+        assert there, name
+        assert [path for path in there if not re.fullmatch(allowed, Path(path).name)] == [], name
+
+
+def test_no_secret_is_seen_from_outside(stack: Stack) -> None:
+    """Not in the settings of a container, not in its processes' command lines, not in a log, not in an image."""
+    files = "postgres_password password_* mqtt_password_* *_key grafana_password tls/*.key"
+    text = from_secrets("sh", "-c", f"cd /run/hefa; for file in {files}; do cat $file; echo; done")
+    secrets = {word for word in text.split() if len(word) >= 24}
+    assert len(secrets) > 20
+    seen = {"logs": run("docker", "compose", "logs", "--no-color")}
+    for container in stack.compose.get_containers(include_all=True):
+        seen[f"inspect {container.Service}"] = run("docker", "inspect", str(container.ID))
+    for container in stack.compose.get_containers():
+        seen[f"processes of {container.Service}"] = run("docker", "top", str(container.ID), "-eo", "pid,args")
+    for image in set(run("docker", "compose", "images", "--quiet").split()):
+        seen[f"image {image}"] = run("docker", "history", "--no-trunc", image)
+    assert [where for where, text in seen.items() if any(secret in text for secret in secrets)] == []
+
+
+@pytest.mark.parametrize("door", ["certificate", "password"])
+def test_a_gateway_comes_in_by_tls(stack: Stack, tmp_path: Path, door: str) -> None:
+    """With what the volume of secrets has for it: its certificate, or its password under the stack's authority."""
+    names = ["ca.crt", f"{GUEST}.crt", f"{GUEST}.key"]
+    for name in names:
+        (tmp_path / name).write_text(from_secrets("cat", f"/run/hefa/tls/{name}"))
+    context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    password = urlsplit(stack.mqtt).password
+    port = stack.tls_ports[1]
+    if door == "certificate":
+        context.load_cert_chain(tmp_path / names[1], tmp_path / names[2])
+        password, port = None, stack.tls_ports[0]
+    with Gateway(f"mqtts://{GUEST}:{password or ''}@127.0.0.1:{port}", context) as gateway:
+        gateway.send(1, int(time.time() * 1e6), 7.0)
+        eventually("the platform's ack", lambda: 1 in gateway.acknowledged, within=30, every=0.1)
+
+
+def test_the_documents_gateway_gets_its_reading_onto_a_page(stack: Stack) -> None:
+    """docs/connect-your-plant.md: the example as it stands there, then REST and the portal."""
+    example = ROOT / "docs" / "examples" / "gateway.py"
+    assert run(sys.executable, str(example), stack.mqtt, "HALL3.T-1.pv", "21.5") == "stored: HALL3.T-1.pv = 21.5\n"
+    [item] = stack.get("latest", tag="HALL3.T-1.pv")["items"]
+    assert item["value"] == 21.5
+    with httpx2.Client(base_url=stack.portal, headers=stack.api.headers, timeout=30) as reader:
+        known = eventually(
+            "the portal knows the tag", lambda: "HALL3.T-1.pv" in reader.get("/api/live/areas/unassigned").text
+        )
+        assert known
+
+
+def test_two_workers_share_and_killing_loses_nothing_and_counts_nothing_twice(stack: Stack) -> None:
+    """A gateway that keeps sending what is not acknowledged, as the outbox does, while ingest and broker are killed."""
+    compose = ("docker", "compose")
+    run(*compose, "up", "--detach", "--no-deps", "--no-build", "--no-recreate", "--scale", "ingest=2", "ingest")
+    workers = run(*compose, "ps", "--quiet", "ingest").split()
+    assert len(workers) == 2
+    eventually(
+        "both are healthy",
+        lambda: all(
+            run("docker", "inspect", "--format", "{{.State.Health.Status}}", w).strip() == "healthy" for w in workers
+        ),
+    )
     count = 60
     start = int(time.time() * 1e6)
     with Gateway(stack.mqtt) as gateway:
-        restart = subprocess.Popen(["docker", "compose", "restart", "ingest"], cwd=ROOT, stderr=subprocess.DEVNULL)
         for seq in range(1, count + 1):
+            if seq == 20:
+                run("docker", "kill", workers[0])
+            if seq == 40:
+                run(*compose, "kill", "broker")
+                run(*compose, "start", "broker")
             gateway.send(seq, start + seq, float(seq))
-            time.sleep(0.1)
-        assert restart.wait(60) == 0
+            time.sleep(0.05)
 
         def resend() -> bool:
             missing = sorted(set(range(1, count + 1)) - gateway.acknowledged)
@@ -236,6 +318,27 @@ def test_a_restart_of_ingest_loses_nothing_and_counts_nothing_twice(stack: Stack
         assert edge["quarantined"] == 0, edge
 
 
+def test_new_images_find_the_data_and_the_secrets(stack: Stack) -> None:
+    """What an upgrade does: every container of ours is replaced by one of another image; nobody has to sign in anew."""
+    tags = {item["tag"] for item in stack.all("tags", core="true")}
+    for tier in ("platform", "edge", "apps"):
+        run("docker", "tag", f"hefa-{tier}:test", f"hefa-{tier}:next")
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("HEFA_VERSION", "next")
+        run("docker", "compose", "up", "--detach", "--wait", "--no-build", "--scale", "ingest=1", *startable())
+        images = run("docker", "compose", "ps", "--format", "{{.Image}}").split()
+    assert {image for image in images if image.startswith("hefa-")} == {
+        f"hefa-{t}:next" for t in ("platform", "edge", "apps")
+    }
+    assert {item["tag"] for item in stack.all("tags", core="true")} == tags
+    began = stamp(int(time.time() * 1e6))
+
+    def live() -> bool:
+        return any(item["ts"] > began for item in stack.all("latest", core="true"))
+
+    eventually("new readings arrive", live, within=60)
+
+
 def balanced(stack: Stack) -> list[dict[str, Any]]:
     """The accounts of all edges when received = stored + duplicate + conflict + quarantined holds, else nothing."""
     edges: list[dict[str, Any]] = stack.get("pipeline")["edges"]
@@ -244,7 +347,17 @@ def balanced(stack: Stack) -> list[dict[str, Any]]:
 
 
 def test_a_lost_database_is_not_replaced_by_an_empty_one(stack: Stack) -> None:
-    """With its volume gone, the stack says so and stays down: an empty database would look like a working one."""
+    """With its volume gone, the stack says so and stays down: an empty database would look like a working one.
+
+    Nor is a volume of another PostgreSQL started on.
+    """
+    run("docker", "compose", "rm", "--stop", "--force")
+    image = database_image()
+    overwrite = ("--entrypoint", "sh", "--user", "0", image, "-c", "echo 12 > /data/PG_VERSION")
+    run("docker", "run", "--rm", "--volume", f"{PROJECT}_database:/data", *overwrite)
+    with pytest.raises(subprocess.CalledProcessError):
+        run("docker", "compose", "up", "--detach", "--wait", "--wait-timeout", "30", "database")
+    assert "The volume holds PostgreSQL 12" in run("docker", "compose", "logs", "guard")
     run("docker", "compose", "rm", "--stop", "--force")
     run("docker", "volume", "rm", f"{PROJECT}_database")
     with pytest.raises(subprocess.CalledProcessError):
@@ -269,18 +382,21 @@ class Gateway:
 
     TAG = "GUEST.T-1.pv"
 
-    def __init__(self, url: str) -> None:
-        self.url = urlsplit(url)
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
+        self.url, self.tls = urlsplit(url), tls
         self.epoch = os.urandom(8).hex()
         self.acknowledged: set[int] = set()
 
     def __enter__(self) -> "Gateway":
         self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=GUEST, protocol=mqtt.MQTTv5)
-        self.client.username_pw_set(self.url.username, self.url.password)
+        if self.url.password:
+            self.client.username_pw_set(self.url.username, self.url.password)
+        if self.tls is not None:
+            self.client.tls_set_context(self.tls)
         self.client.on_message = lambda _client, _data, message: self.hear(message.payload)
         assert self.url.hostname is not None
+        self.client.on_connect = lambda client, *_: client.subscribe(f"hefa/v1/{GUEST}/ack", qos=1)
         self.client.connect(self.url.hostname, self.url.port or 1883)
-        self.client.subscribe(f"hefa/v1/{GUEST}/ack", qos=1)
         self.client.loop_start()
         return self
 
