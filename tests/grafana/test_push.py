@@ -12,6 +12,8 @@ import copy
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ from typer.testing import CliRunner
 
 from hefa_contract.plant import Plant
 from hefa_grafana import alerts, build
-from hefa_grafana.cli import app
+from hefa_grafana.commands import app
 from hefa_grafana.frame import FOLDER_TITLE, FOLDER_UID
 from hefa_grafana.push import Content, PushFailed, push
 
@@ -336,6 +338,13 @@ def test_the_command_build_writes_once(tmp_path: Path) -> None:
     missing = CliRunner().invoke(app, ["build", "--seeds", str(tmp_path), "--out", str(tmp_path)])
     assert missing.exit_code == 1
     assert "plant.toml" in missing.output
+
+
+def test_the_command_without_its_extra_says_what_to_install() -> None:
+    code = "import sys; sys.modules['grafana_client'] = None; from hefa_grafana.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'hefa[grafana]'" in done.stderr
 
 
 def test_urllib3_is_its_own() -> None:
