@@ -28,6 +28,7 @@ from hefa_apps.material.network import Floats, Network, NetworkError
 Status = Literal["redundant", "nonredundant", "exact", "observable", "unobservable"]
 
 CONFIDENCE = 0.95
+_BEYOND = "values and deviations differ too much in size to be reckoned; use one unit for all streams"
 _ZERO = 1e-9  # of coefficients: they are small fractions
 _CLOSED = 1e-9  # of the largest flow: what counts as a contradiction of exact flows
 
@@ -85,11 +86,14 @@ def reconcile(network: Network, confidence: float = CONFIDENCE) -> Reconciled:
 
     Raises `NetworkError` where exactly known flows contradict each other, or figures differ too much in size.
     """
-    with np.errstate(all="ignore"):
-        found = _reconcile(network, confidence)
+    try:
+        with np.errstate(all="ignore"):
+            found = _reconcile(network, confidence)
+    except np.linalg.LinAlgError:
+        raise NetworkError(_BEYOND) from None
     values = (v for named in (found.value, found.sd, found.z) for v in named.values() if v is not None)
     if not all(map(np.isfinite, [*values, found.chi2])):
-        raise NetworkError("values and deviations differ too much in size to be reckoned; use one unit for all streams")
+        raise NetworkError(_BEYOND)
     return found
 
 

@@ -129,15 +129,23 @@ def advised(r: Reckoning, words: Sentences) -> dict[str, Any]:
     else:
         told = [advices.scrub(now, cost, about["spec"]), advices.soap(now, steady, cost)]
     tags = {"scrub": about["scrub_set"], "soap": about["degree"]}
+    degree = looked(r).mean(about["degree"])
     return {
         "currency": "CNY",
         "now": asdict(now) if now else None,
         "advice": [
             asdict(one) | {"title": words(f"material.advice.{one.name}"), "text": words(f"material.advice_why.{one.reason}"),
-                           "tag": tags[one.name], "reason": one.reason}
+                           "tag": tags[one.name], "reason": one.reason, "degree": _degrees(one, degree)}
             for one in told
         ],
         "prices": {name: {"value": known[name][0], "unit": "CNY/kg", "source": known[name][1].source, "example": known[name][1].example}
                    for name in ("NaOH", "HCl", "PrNd oxide") if name in known},
         "note": words("material.advice_note"),
     }  # fmt: skip
+
+
+def _degrees(one: advices.Advice, degree: float | None) -> dict[str, Any] | None:
+    """Return what an advice on soap is in % of saponification, which people set; the organic stays."""
+    if one.name != "soap" or not one.now or one.advised is None or degree is None:
+        return None
+    return {"now": degree, "advised": degree * one.advised / one.now, "unit": "%"}
