@@ -7,6 +7,7 @@ Callbacks only note; they never block and never raise. All methods belong to one
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import ssl
@@ -200,15 +201,20 @@ class Session:
     def close(self) -> None:
         """End the connection in good order where it still stands, within GOODBYE_S; the status then says offline."""
         self._client.on_disconnect = None
-        if self.connected and self.ended is None and self._client.socket() is not None:
+        opened = self._client.socket()
+        if self.connected and self.ended is None and opened is not None:
             self.ended = "disconnected"
             if self._announce:
                 self._client.publish(self._topics["status"], self._status(online=False), qos=1, retain=True)
-            self._client.disconnect()
             deadline = time.monotonic() + GOODBYE_S
-            while self._client.want_write() and self._client.socket() is not None and time.monotonic() < deadline:
-                self._client.loop_write()
-                time.sleep(0.01)
+            # paho closes its socket behind the last byte. An answer nobody has read then would reset the connection,
+            # and a broker may take that for a death: it tells of it once more, by the last will of the beginning.
+            with socket.socket(fileno=os.dup(opened.fileno())) as line:
+                self._client.disconnect()
+                while self._client.want_write() and self._client.socket() is not None and time.monotonic() < deadline:
+                    self._client.loop_write()
+                    time.sleep(0.01)
+                _hang_up(line, deadline)
         if self._selector is not None:
             self._selector.close()
         opened = self._client.socket()
@@ -293,3 +299,15 @@ class Session:
 
     def _status(self, *, online: bool) -> bytes:
         return receipt.encode(receipt.Status(online=online, ts=round(self._clock() * 1e6)))
+
+
+def _hang_up(line: socket.socket, deadline: float) -> None:
+    """Say that no more is sent, and read until the other side hangs up too, or `deadline` (monotonic)."""
+    try:
+        line.shutdown(socket.SHUT_WR)
+        while (left := deadline - time.monotonic()) > 0:
+            line.settimeout(left)
+            if not line.recv(65_536):
+                return
+    except OSError:
+        return  # it is gone, or too slow: there is nobody to be polite to

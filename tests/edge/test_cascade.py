@@ -32,7 +32,7 @@ def test_a_steady_state_balances_every_element(efficiency: float) -> None:
     assert (profile.x > 0).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     n=st.integers(1, 24),
     m=st.integers(1, 16),

@@ -35,11 +35,11 @@ def test_names_seeds_and_calm_are_told_apart() -> None:
 
 
 def test_a_year_has_the_mean_and_the_swing_of_the_site() -> None:
-    year = np.array([weather.ambient(NOW + k * HOUR, 0.0) for k in range(8766)])
+    year = np.array([weather.ambient(NOW + k * HOUR, 0.0, 0.0) for k in range(8766)])
     assert year.mean() == pytest.approx(8.0, abs=0.05)
     assert year.max() == pytest.approx(8 + 18 + 6, abs=0.3)
     assert year.min() == pytest.approx(8 - 18 - 6, abs=0.3)
-    july = weather.ambient(1_784_600_000_000_000, 0.0)  # 2026-07-21
+    july = weather.ambient(1_784_600_000_000_000, 0.0, 0.0)  # 2026-07-21
     assert july > 20
 
 

@@ -277,10 +277,10 @@ while True:
 
 
 def test_what_append_returned_survives_kill_9(path: Path) -> None:
-    """Ten processes die in the middle of it; each number they told is there, with its value, and none is used twice."""
+    """Five processes die in the middle of it; each number they told is there, with its value, and none is used twice."""
     chance = random.Random(7)
     told: dict[int, float] = {}
-    for _ in range(10):
+    for _ in range(5):
         with subprocess.Popen(
             [sys.executable, "-c", _WRITER, path, "1000000000"], stdout=subprocess.PIPE, text=True
         ) as writer:
@@ -299,5 +299,5 @@ def test_what_append_returned_survives_kill_9(path: Path) -> None:
     box.close()
     assert len(told) > 50
     assert told.items() <= kept.items()
-    assert len(kept) - len(told) <= 10  # at most the one in hand at each death
+    assert len(kept) - len(told) <= 5  # at most the one in hand at each death
     assert set(kept) == set(range(1, max(kept) + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from hefa_contract import receipt
 from hefa_contract.envelope import Envelope
 from hefa_edge.config import ConfigError
 from hefa_edge.outbox import Outbox
 from hefa_edge.publisher import Publisher
-from hefa_edge.session import Tls, parse_url
+from hefa_edge.session import Session, Tls, parse_url
 from hefa_platform import certificates, secrets
 
 BASE = 1_795_304_450_000_000
@@ -166,3 +168,21 @@ def test_the_port_follows_the_scheme() -> None:
         1,
     )
     assert parse_url("mqtts://h").tls == Tls()
+
+
+def test_a_goodbye_is_no_death_to_the_broker(broker, platform, until) -> None:
+    """With answers underway that nobody will read: the last will, as old as the connection, is not told behind it."""
+    wake, other = socket.socketpair()
+    with wake, other:
+        session = Session("gw-a1", parse_url(broker.url("gw-a1")), "gw-a1", announce=True, clock=time.time)
+        session.connect(wake)
+        deadline = time.monotonic() + 10
+        while not (session.connected and platform.status) and time.monotonic() < deadline:
+            session.serve(0.1)
+        for seq in range(1, 300):
+            platform.send("gw-a1", receipt.Ack(epoch="0" * 16, ok=list(range(seq, seq + 100))))
+        time.sleep(0.2)
+        session.close()
+    until(lambda: len(platform.status) >= 2)
+    time.sleep(0.3)
+    assert [status.online for status in platform.status] == [True, False]

@@ -85,6 +85,7 @@ def test_a_gateway_tells_of_itself(plant, options, platform, until) -> None:
         assert own[f"GW-{n}.buf"][0] >= 0
 
 
+@pytest.mark.parametrize("broker", ["iotcore"], indirect=True)
 def test_the_backlog_is_seen_in_the_gateways_own_tag(plant, options, platform, until) -> None:
     platform.accept(False)
     with running(plant, options) as site:
@@ -92,6 +93,7 @@ def test_the_backlog_is_seen_in_the_gateways_own_tag(plant, options, platform, u
         assert all(g.vitals()["buf"] == g.outbox.depth.readings for g in site._gateways.values())
 
 
+@pytest.mark.parametrize("broker", ["iotcore"], indirect=True)
 def test_a_clock_set_back_repeats_no_time(plant, options, platform, until, caplog) -> None:
     platform.accept()
     offset = 0.0
@@ -107,6 +109,7 @@ def test_a_clock_set_back_repeats_no_time(plant, options, platform, until, caplo
     assert "set back" in caplog.text
 
 
+@pytest.mark.parametrize("broker", ["iotcore"], indirect=True)
 def test_started_with_a_clock_behind_it_repeats_no_time(plant, options, platform, until) -> None:
     """Even where the checkpoint is lost or older: the outbox knows what was recorded."""
     platform.accept()
@@ -120,6 +123,7 @@ def test_started_with_a_clock_behind_it_repeats_no_time(plant, options, platform
     assert len(keys) == len(set(keys))
 
 
+@pytest.mark.parametrize("broker", ["iotcore"], indirect=True)
 def test_the_past_in_haste_with_a_gateway_cut_off_and_one_whose_clock_is_fast(plant, options, platform, until) -> None:
     """An hour in seconds, up to now and no further; what a gateway kept comes later, twice if need be, and is all there."""
     minute = 60_000_000
