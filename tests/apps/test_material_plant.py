@@ -16,10 +16,11 @@ from hefa_apps.material.balance import (
 )
 from hefa_apps.material.diagram import BOX, diagram
 from hefa_apps.material.doses import doses, mean_oxide
-from hefa_apps.material.measured import Seen, step_for
+from hefa_apps.material.measured import step_for
 from hefa_apps.material.network import Network, Node, Stream
 from hefa_apps.material.plant import plan
 from hefa_apps.material.salts import salt
+from hefa_apps.material.seen import Seen
 from hefa_apps.material.water import water
 
 HOURS = 24

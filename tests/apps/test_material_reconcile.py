@@ -185,6 +185,7 @@ def test_any_network(plant: Network, chance: Any) -> None:
     rest = [i for i in range(len(plant.streams)) if i not in at]
     w, s, _ = np.linalg.svd(a[:, rest]) if rest else (np.eye(len(a)), np.zeros(0), None)
     g = w[:, int((s > 1e-9).sum()) :].T @ a[:, at]
+    g[np.abs(g) < 1e-12] = 0.0  # rounding of the decomposition, which a pseudo-inverse would blow up
     x = np.array([plant.streams[i].value for i in at], float)
     v = np.diag([(plant.streams[i].sd or 0.0) ** 2 for i in at])
     inverse = np.linalg.pinv(g @ v @ g.T, rcond=1e-10, hermitian=True) if g.size else np.zeros((len(g), len(g)))

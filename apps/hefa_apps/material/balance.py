@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, sqrt
 
-from hefa_apps.material.measured import Seen
 from hefa_apps.material.network import Network, NetworkError, Node, Stream
 from hefa_apps.material.plant import Element, Flow, Holdup, Plan, Recovery, Stock
 from hefa_apps.material.reconcile import Reconciled, Suspects, reconcile
+from hefa_apps.material.seen import Seen
 
 FLOOR = 2e-5  # least deviation, by the largest stream: a register at rest is not exact
 ALL = "REO"

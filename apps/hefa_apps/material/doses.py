@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from hefa_apps.material.balance import moved
-from hefa_apps.material.measured import Seen
 from hefa_apps.material.plant import Plan
+from hefa_apps.material.seen import Seen
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from hefa_apps.material import doses as dosing
 from hefa_apps.material import salts as ledger
 from hefa_apps.material import water as waters
 from hefa_apps.material.balance import ALL, Balanced, balances, instruments, plant_yield, recovery
-from hefa_apps.material.measured import Seen, seen
+from hefa_apps.material.measured import seen
 from hefa_apps.material.plant import plan
+from hefa_apps.material.seen import Seen
 from hefa_apps.metrics import Input, Members, Outcome, Reckoning
 from hefa_apps.metrics.reckoning import Formula
 

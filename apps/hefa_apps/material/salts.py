@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hefa_apps.material.measured import Seen
+from hefa_apps.material.seen import Seen
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import hypot
 from typing import Any
 
-from hefa_apps.material.measured import Seen
+from hefa_apps.material.seen import Seen
 
 
 @dataclass(frozen=True)
