@@ -79,6 +79,7 @@ def test_a_good_day_closes() -> None:
         assert told.found.accepted, species
         assert told.found.chi2 < 0.5
         assert suspected(told.found) == []
+    assert sum(by[e.name].amounts["liquor"].value or 0.0 for e in plan().elements) == pytest.approx(24 * 1260)
     whole = by[ALL].found
     assert whole is not None
     assert whole.value["La carbonate"] == pytest.approx(24 * (340.2 - 0.36), rel=1e-3)  # nothing weighs it
@@ -230,6 +231,9 @@ def test_less_soap_is_even_at_these_prices() -> None:
     assert money["metal_lost"] == pytest.approx(-440, abs=2)
     assert told.sides[2].kg == pytest.approx(-0.98, abs=0.005)
     assert (told.verdict, told.reason) == ("no_change", "even")
+    # the loss is known within a third of it, reagents within a hundredth, all at one standard deviation
+    spread = 1.96 * ((439.8 / 3) ** 2 + 3.37**2 + 1.06**2) ** 0.5
+    assert (told.net_low, told.net_high) == pytest.approx((2.6 - spread, 2.6 + spread), abs=2)
     assert soap(cascade(), STEADY, Prices(2.8, 1.0, 45.0)).verdict == "change"  # when the metal is cheap
     assert soap(cascade(s=6.5), STEADY, PRICES).reason == "off_spec"
     assert soap(cascade(s=5.5), STEADY, PRICES).verdict == "unknown"
