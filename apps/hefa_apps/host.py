@@ -23,7 +23,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hefa_apps import data, energy, explain, live, material, production
+from hefa_apps import business, data, energy, explain, live, material, production
 from hefa_apps.client import Denied, Missing, Platform, Refused, Unavailable
 from hefa_apps.live.wall import read_layout
 from hefa_apps.metrics import Desk, load, use
@@ -34,7 +34,7 @@ from hefa_apps.words import Words
 
 logger = logging.getLogger(__name__)
 
-APPS = (live.APP, energy.APP, material.APP, production.APP, data.APP, explain.APP)
+APPS = (live.APP, energy.APP, material.APP, production.APP, business.APP, data.APP, explain.APP)
 
 _Handler = Callable[[Request, Exception], Awaitable[Response]]
 

@@ -97,7 +97,13 @@ def output(r: Reckoning) -> dict[str, Any]:
         }
         for i, bucket in enumerate(found.buckets)
     ]
-    return {"unit": "kg", "step": found.step, "products": list(lines), "rows": rows}
+    return {
+        "unit": "kg",
+        "step": found.step,
+        "products": list(lines),
+        "colours": {p.name: p.colour for p in products(r.catalogue)},
+        "rows": rows,
+    }
 
 
 def downtime(r: Reckoning) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Product:
     flows: tuple[str, ...] = ()
     strength: str = ""
     mode: str = ""
+    colour: str = ""
 
     @property
     def estimated(self) -> bool:

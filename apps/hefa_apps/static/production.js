@@ -5,7 +5,7 @@ import { number, word } from "./figures.js";
 import { send } from "./send.js";
 
 chart("production-output", (data, look) => {
-  const tint = (name, i) => look.of(name) || look.hue(i + 1);
+  const tint = (name, i) => (data.colours[name] ? look.colour(data.colours[name]) : look.hue(i + 1));
   return {
     ...look.base(),
     xAxis: look.x(data.rows.map((row) => bucket(row.start, data.step))),
