@@ -11,6 +11,7 @@ import os
 import secrets as token
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Generator, Iterator
@@ -277,9 +278,13 @@ class SecuredBroker:
         return f"mqtts://{user}:{self.password(user)}@localhost:{self.passwords}?ca={self.tls / 'ca.crt'}"
 
     def publish_secrets(self) -> None:
-        """Lay the secrets out anew, and have the broker read them."""
+        """Lay the secrets out anew, and have the broker read them; returns when it has."""
         divide(self.folder)
         self.process.send_signal(signal.SIGHUP)
+        for _ in range(2):  # it reads them at the end of a round of its loop: the second answer is of a later round
+            with socket.create_connection(("127.0.0.1", self.mqtt), 10) as line:
+                line.sendall(b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00")  # CONNECT as nobody: refused
+                line.recv(64)
 
 
 @pytest.fixture(scope="module")
