@@ -61,7 +61,7 @@ def listening(secured: Any, platform_at: Callable[[str], Any]) -> Any:
 
 @pytest.mark.parametrize("door", ["by_certificate", "by_password"])
 def test_readings_go_through_tls(secured, listening, outbox, gateway, until, door: str) -> None:
-    """Also many at once: what TLS has decrypted and the selector does not see is taken in."""
+    """Many at once, and every ack comes back."""
     outbox.append([envelope() for _ in range(300)])
     gateway("gw-a1", getattr(secured, door)("gw-a1"))
     until(lambda: outbox.depth.messages == 0)
