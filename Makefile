@@ -39,6 +39,7 @@ check: setup ## format, lint, types, architecture, documents
 
 test-stack: setup ## bring the Docker Compose stack up for real and test it
 	@$(BIN)/pytest -m "stack and not needs_registry" tests/stack $(ARGS)
+	@HEFA_TEST_DSN=docker $(BIN)/pytest $(addprefix tests/platform/test_,intake.py rollups.py registers.py)
 
 test-faults: setup ## kill everything and look whether it was lost; ARGS='--long --table FILE'
 	@$(BIN)/pytest tests/faults -n 2 $(ARGS)

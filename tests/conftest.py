@@ -1,6 +1,7 @@
 """What tests stand on: a real PostgreSQL, real brokers, the seeds, a browser. Nothing of ours is replaced.
 
-`HEFA_TEST_DSN` names a server (its administrator's DSN) to use instead of the embedded one.
+`HEFA_TEST_DSN` names a server (its administrator's DSN) to use instead of the embedded one; `HEFA_TEST_DSN=docker` is
+the TimescaleDB of the compose stack (or HEFA_TIMESCALEDB_IMAGE) in a container.
 `HEFA_TEST_REQUIRE=all` turns every skip into a failure; what a machine cannot have by nature is deselected and listed.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets as token
 import shutil
 import signal
@@ -24,6 +26,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from testcontainers.community.postgres import PostgresContainer
 
 from hefa_contract.plant import Plant, load
 from hefa_demo import broker as brokers
@@ -50,9 +53,22 @@ def chromium_path() -> str | None:
     return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def timescaledb_image() -> str:
+    """HEFA_TIMESCALEDB_IMAGE, else a local stand-in under the official name, else what the compose file names."""
+    asked = os.environ.get("HEFA_TIMESCALEDB_IMAGE")
+    listing = ("docker", "images", "--filter", "label=stand-in", "--format", "{{.Repository}}:{{.Tag}}")
+    local = subprocess.run(listing, capture_output=True, text=True, check=False).stdout.split()
+    found = [image for image in local if image.startswith("timescale/timescaledb:")]
+    named = re.search(r"HEFA_TIMESCALEDB_IMAGE:-([^}]+)}", (ROOT / "docker-compose.yml").read_text("utf-8"))
+    assert named is not None
+    return asked or (found[0] if found else named[1])
+
+
 def pytest_report_header() -> list[str]:
     dsn = os.environ.get("HEFA_TEST_DSN")
-    if dsn:
+    if dsn == "docker":
+        server, engine = f"{timescaledb_image()} in a container", "TimescaleDB"
+    elif dsn:
         with psycopg.connect(dsn) as connection:
             server = f"PostgreSQL {connection.info.parameter_status('server_version')} (HEFA_TEST_DSN)"
             row = connection.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'")
@@ -144,6 +160,11 @@ class DatabaseUnderTest:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """DSN of a server's administrator: HEFA_TEST_DSN, else an embedded server of this session."""
     named = os.environ.get("HEFA_TEST_DSN")
+    if named == "docker":
+        container = PostgresContainer(timescaledb_image(), username="postgres", dbname="postgres", driver=None)
+        with container:
+            yield container.get_connection_url()
+        return
     if named:
         yield named
         return

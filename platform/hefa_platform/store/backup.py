@@ -76,6 +76,11 @@ class Manifest:
         return sum(table.rows for table in self.tables if table.name == "reading")
 
 
+def _private(path: Path) -> IO[bytes]:
+    """Open a file that its owner alone may read: it holds the hashes of keys."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
 def backup(dsn: str, path: Path, progress: Callable[[str], None] = lambda _: None) -> Manifest:
     """Write the database to `path`, which must not exist; readers and writers go on meanwhile.
 
@@ -86,7 +91,7 @@ def backup(dsn: str, path: Path, progress: Callable[[str], None] = lambda _: Non
         raise BackupError(f"{path} is there already: name another file")
     partial = path.with_name(path.name + ".partial")
     try:
-        with _session(dsn, "hefa-backup") as connection, partial.open("wb") as file:
+        with _session(dsn, "hefa-backup") as connection, _private(partial) as file:
             manifest = _write(connection, file, progress)
             file.flush()
             os.fsync(file.fileno())
