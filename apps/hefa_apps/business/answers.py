@@ -82,7 +82,10 @@ def _light(r: Reckoning, name: str, value: Mapping[str, Any]) -> dict[str, Any] 
         r.desk.find(name, r.catalogue)
     except Missing:
         return None  # a target of something that the laboratory measures, or that nobody reckons here
-    figure = r.figure(name)
+    try:
+        figure = r.figure(name)
+    except Refused as error:
+        return _untold(r, name, value, str(error))
     unit = f"{value['unit']}/{value['per']}" if value.get("per") else str(value["unit"])
     better, warn, aim = str(value.get("better", "higher")), value.get("warn"), float(value["value"])
     colour = light(figure.value, aim, better, None if warn is None else float(warn), figure.coverage)
@@ -110,6 +113,28 @@ def _light(r: Reckoning, name: str, value: Mapping[str, Any]) -> dict[str, Any] 
         "source": value.get("source") or None,
         "explain": f"/api/explain/{name}",
         "tags": [{"tag": tag, "link": f"/live/tags/{tag}"} for tag in figure.tags],
+    }
+
+
+def _untold(r: Reckoning, name: str, value: Mapping[str, Any], why: str) -> dict[str, Any]:
+    """Return the light of a figure that cannot be asked for over this period."""
+    metric = r.desk.find(name, r.catalogue)[0]
+    return {
+        "metric": name,
+        "name": metric.name,
+        "light": "unknown",
+        "value": None,
+        "unit": metric.unit,
+        "target": float(value["value"]),
+        "warn": value.get("warn"),
+        "better": str(value.get("better", "higher")),
+        "off": None,
+        "coverage": None,
+        "reason": why,
+        "example": bool(value.get("example")),
+        "source": value.get("source") or None,
+        "explain": f"/api/explain/{name}",
+        "tags": [],
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hefa_apps.business.model import Allocation, Line, Sum, shares, total, unit_price
-from hefa_apps.client import Catalogue, Setting
+from hefa_apps.client import Catalogue, Refused, Setting
 from hefa_apps.metrics import Figure, Input, Members, Outcome, Reckoning
 from hefa_apps.metrics.reckoning import Formula
 from hefa_apps.metrics.use import FEED, subjects
@@ -67,7 +67,12 @@ def _lines(r: Reckoning) -> list[Told]:
 
 
 def _electricity(r: Reckoning) -> Told:
-    bill, used = r.figure("energy.cost"), r.figure(f"use.{ELECTRICITY}")
+    used = r.figure(f"use.{ELECTRICITY}")
+    try:
+        bill = r.figure("energy.cost")
+    except Refused as error:  # a bill of years is more than the platform gives at once
+        line = Line(ELECTRICITY, "energy", used.value, used.unit, None, None)
+        return Told(line, used.coverage, f"The bill of this period cannot be told: {error}", tags=used.tags)
     price = bill.value / used.value if bill.value is not None and used.value else None
     line = Line(ELECTRICITY, "energy", used.value, used.unit, price, bill.value)
     return Told(line, bill.coverage, bill.reason, "energy.cost", bill.tags, source="GET /v1/settings/tariff")
