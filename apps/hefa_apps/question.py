@@ -25,7 +25,9 @@ class Question:
         self,
         period: Annotated[
             Named | None,
-            Query(description="a running period, or one before it, see `back`; empty: `custom` with `from`, else plantday"),
+            Query(
+                description="a running period, or one before it, see `back`; empty: `custom` with `from`, else plantday"
+            ),
         ] = None,
         back: Annotated[
             int, Query(ge=0, le=FARTHEST, description="0: the running one, 1: the whole one before it, …")
