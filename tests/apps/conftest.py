@@ -239,7 +239,7 @@ class Witness:
         self.weight += event["encodedDataLength"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in_state(browser: Browser, portal: Portal) -> Any:
     """The cookies of somebody who signed in by hand."""
     context = browser.new_context()

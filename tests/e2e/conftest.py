@@ -30,7 +30,14 @@ class Stack:
     key: str
 
     def get(self, path: str) -> tuple[int, Any]:
-        request = urllib.request.Request(self.api + path, headers={"Authorization": f"Bearer {self.key}"})
+        return self._ask(self.api + path)
+
+    def serves(self) -> bool:
+        """Whether both the platform and the portal answer, which know nothing of each other's start."""
+        return self.get("/v1/ready")[0] == 200 and self._ask(self.portal + "/healthz")[0] == 200
+
+    def _ask(self, url: str) -> tuple[int, Any]:
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.key}"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=5) as answer:
@@ -65,7 +72,7 @@ def stack(database: Any, broker: Broker, seeds_dir: Path, tmp_path: Path) -> Ite
         child("apps", "hefa-apps", "serve", "--port", str(portal), HEFA_API_URL=f"http://127.0.0.1:{api}")
         assert load.wait(60) == 0, load.tail()
         running = Stack(f"http://127.0.0.1:{api}", f"http://127.0.0.1:{portal}", key)
-        if not wait_until(lambda: running.get("/v1/ready")[0] == 200, 60, interval=0.1):
+        if not wait_until(running.serves, 60, interval=0.1):
             pytest.fail("\n".join(f"--- {c.name}\n{c.tail()}" for c in children))
         yield running
     finally:
