@@ -254,7 +254,7 @@ def test_a_range_into_the_future_is_judged_by_what_has_been(site: Any) -> None:
         found = series(client, PH, start, start + timedelta(hours=3), step="15m")
     begun = [ts < us(start) + 300_000_000 for ts in found["ts"]]
     assert begun.count(False) >= 11
-    assert found["value"] == [3.0 if now_or_past else None for now_or_past in begun]
+    assert found["value"] == [pytest.approx(3.0) if now_or_past else None for now_or_past in begun]
     # The last reading holds for two heartbeats, but nobody has seen those yet.
     assert found["coverage"] == [pytest.approx(1.0) if now_or_past else 0.0 for now_or_past in begun]
 
