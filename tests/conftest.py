@@ -327,7 +327,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "-c", str(conf)], stdout=log, stderr=log)
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not all(answers("127.0.0.1", port) for port in ports):
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < end, (folder / "log").read_text()

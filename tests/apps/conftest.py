@@ -112,7 +112,7 @@ def served(app: Any) -> Iterator[str]:
         if hasattr(app.state, "closing"):
             app.state.closing.set()
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def test_the_portal_serves_without_a_platform_and_says_so(tmp_path: Path) -> Non
         assert answer.headers["retry-after"]
         assert answer.json()["title"] == "The platform does not answer"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) in (0, -signal.SIGTERM)
+        assert process.wait(30) in (0, -signal.SIGTERM)
         assert "no session key" in (tmp_path / "log").read_text()
 
 
@@ -61,8 +61,8 @@ def test_an_open_stream_does_not_hold_the_portal(portal, tmp_path: Path, stop: s
             process.send_signal(stop)
             for _ in lines:
                 pass
-        process.wait(10)
-        assert time.monotonic() - started < 5
+        process.wait(30)
+        assert time.monotonic() - started < 30  # an open stream would hold it for ever
         log = (tmp_path / "log").read_text()
         assert "Traceback" not in log
         assert "no session key" not in log

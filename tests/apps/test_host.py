@@ -250,7 +250,7 @@ def test_the_stream_passes_on_what_changes(portal) -> None:
 
     listener = threading.Thread(target=listen)
     listener.start()
-    assert opened.wait(10)
+    assert opened.wait(30)
     until = datetime.now(UTC) + timedelta(seconds=15)
     while listener.is_alive() and datetime.now(UTC) < until:
         portal.record(tag, 1234.5)

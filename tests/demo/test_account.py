@@ -61,6 +61,6 @@ def test_root_passes_a_closed_folder_as_nobody(tmp_path: Path, kind: Callable[[]
     program = f"id -u; touch {folder}/made; cat {folder}/made && echo read"
     child = Child("child", ["/bin/sh", "-c", program], tmp_path / "log", account=account)
     child.start()
-    assert child.wait(10) == 0
+    assert child.wait(30) == 0
     assert child.tail().split() == [str(NOBODY), "read"]
     assert (folder / "made").stat().st_uid == account.owner

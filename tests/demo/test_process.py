@@ -27,7 +27,7 @@ def python(tmp_path: Path, program: str, **more: object) -> Child:
 def test_output_and_errors_go_to_the_log(tmp_path: Path) -> None:
     child = python(tmp_path, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
     child.start()
-    assert child.wait(10) == 3
+    assert child.wait(30) == 3
     assert not child.running
     assert sorted(child.tail().split()) == ["err", "out"]
 
@@ -42,11 +42,11 @@ def test_a_piped_child_is_read(tmp_path: Path) -> None:
 def test_it_is_asked_before_it_is_forced(tmp_path: Path) -> None:
     child = python(tmp_path, STUBBORN)
     child.start()
-    assert wait_until(lambda: "deaf" in child.tail(), 10)
+    assert wait_until(lambda: "deaf" in child.tail(), 60)
     begun = time.monotonic()
     child.stop(patience=0.3)
     assert child.returncode == -signal.SIGKILL
-    assert 0.3 <= time.monotonic() - begun < 3
+    assert 0.3 <= time.monotonic() - begun < 20
     child.stop()  # safe to repeat
 
 
@@ -81,7 +81,7 @@ os.kill(os.getpid(), 9)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     pid = int(done.stdout)
-    assert wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 5)
+    assert wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 60)
     assert f"heard {int(stop_signal)}" in tail(tmp_path / "log")
 
 
@@ -117,5 +117,5 @@ def test_tail_of_a_long_or_missing_log(tmp_path: Path) -> None:
 def test_wait_until() -> None:
     event = threading.Event()
     threading.Timer(0.05, event.set).start()
-    assert wait_until(event.is_set, 5)
+    assert wait_until(event.is_set, 60)
     assert not wait_until(lambda: False, 0.05)

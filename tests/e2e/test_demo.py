@@ -191,9 +191,9 @@ def test_a_second_start_keeps_the_data(first_run: FirstRun) -> None:
         assert f"is running in {first_run.data_dir} already (process {demo.process.pid})" in other.output
 
         os.kill(document["pids"]["api"], signal.SIGKILL)
-        assert wait_until(lambda: demo.document["pids"]["api"] != document["pids"]["api"], 15)
+        assert wait_until(lambda: demo.document["pids"]["api"] != document["pids"]["api"], 60)
         assert "api ended unexpectedly and starts again" in demo.output
-        assert wait_until(lambda: _answers(demo.document), 20)
+        assert wait_until(lambda: _answers(demo.document), 60)
 
         assert demo.end(signal.SIGINT) == 0, demo.output
     finally:
@@ -220,7 +220,7 @@ def test_nothing_survives_a_killed_supervisor(first_run: FirstRun) -> None:
     assert wait_until(lambda: not demo.left(), 15), demo.left()
     # What was left on disk does not stand in the way of the next start; a wish to stop is heard before it is ready.
     again = Demo(first_run.data_dir)
-    assert wait_until(lambda: "broker" in again.output, 20)
+    assert wait_until(lambda: "broker" in again.output, 60)
     assert not again.document_path.exists()
     assert again.end(signal.SIGTERM) == 130
     assert again.left() == []

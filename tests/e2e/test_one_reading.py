@@ -43,7 +43,7 @@ class Gateway:
     def __enter__(self) -> Gateway:
         self.client.connect(*self._address)
         self.client.loop_start()
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(30)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,7 +79,7 @@ def test_one_reading_travels_from_gateway_to_page(stack: Any, broker: Broker, br
     with Gateway(broker.url("gw-guest"), "gw-guest") as gateway:
         assert gateway.accepting.wait(30)
         gateway.publish(envelope(epoch, 1, ts, VALUE), f"{epoch}:1")
-        assert wait_until(lambda: bool(gateway.answers), 15)
+        assert wait_until(lambda: bool(gateway.answers), 60)
         assert gateway.answers == [("ack", {"v": 1, "epoch": epoch, "ok": [1]} | _told(gateway.answers[0][1]))]
 
         # Acknowledged means committed: REST has it now, not soon.
@@ -92,7 +92,7 @@ def test_one_reading_travels_from_gateway_to_page(stack: Any, broker: Broker, br
         # The same bytes again are no second reading.
         gateway.answers.clear()
         gateway.publish(envelope(epoch, 1, ts, VALUE), f"{epoch}:1")
-        assert wait_until(lambda: bool(gateway.answers), 15)
+        assert wait_until(lambda: bool(gateway.answers), 60)
         assert gateway.answers[0][1]["ok"] == [1]
         _, pipeline = stack.get("/v1/pipeline")
         (guest,) = (edge for edge in pipeline["edges"] if edge["edge"] == "gw-guest")
@@ -101,7 +101,7 @@ def test_one_reading_travels_from_gateway_to_page(stack: Any, broker: Broker, br
         # What is no envelope is refused by name, and the gateway lives on.
         gateway.answers.clear()
         gateway.publish(b"{not json", f"{epoch}:2")
-        assert wait_until(lambda: bool(gateway.answers), 15)
+        assert wait_until(lambda: bool(gateway.answers), 60)
         channel, told = gateway.answers[0]
         assert (channel, told["code"], told["correlation"]) == ("err", "JSON_SYNTAX", f"{epoch}:2")
 

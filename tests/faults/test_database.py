@@ -32,7 +32,7 @@ def test_a_database_that_dies_under_load(stage, killable, how: str, long: bool) 
         else:
             scene.row.kills += 1
             os.kill(killable.pid, signal.SIGQUIT)
-            assert wait_until(lambda: not killable.running, 10)
+            assert wait_until(lambda: not killable.running, 60)
         scene.run(scene.chance.uniform(0.0, 1.0))
         killable.start()
         scene.flows()
@@ -72,8 +72,8 @@ def test_an_outage_with_its_backlog(stage, killable, long: bool) -> None:
     killable.start()
     began = time.monotonic()
     fresh = "SELECT max(ts) > now() - interval '4 seconds' FROM reading"
-    scene.until(lambda: scene.query(fresh) == [(True,)], "what is live comes first", 10)
-    assert time.monotonic() - began < 10
+    scene.until(lambda: scene.query(fresh) == [(True,)], "what is live comes first", 30)
+    assert time.monotonic() - began < 30
     assert backlog > 20
     scene.drain()
     scene.judge()

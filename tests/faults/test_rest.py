@@ -98,7 +98,7 @@ def test_whoever_asks_does_not_hold_up_who_stores(stage, long: bool) -> None:
     busy = ages(scene)
     began = time.monotonic()
     assert crowd.ask("/v1/health") == 200
-    assert time.monotonic() - began < 5, "the API is held up by slow requests"
+    assert time.monotonic() - began < 15, "the API is held up by slow requests"
     answers = {path[:14]: dict(codes) for path, codes in crowd.answers.items()}
     assert {code for codes in crowd.answers.values() for code in codes} <= {200, 422, 429}, answers
     assert set(crowd.answers[too_much]) <= {422, 429}, answers

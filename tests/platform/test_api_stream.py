@@ -37,7 +37,7 @@ def base(site: Any) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         running.should_exit = True
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -106,7 +106,7 @@ def test_no_more_streams_than_allowed(http: httpx2.Client) -> None:
         assert [next(each) for each in lines] == ["retry: 2000"] * 3
         refused = http.get("/v1/stream")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-    deadline = time.monotonic() + 8
+    deadline = time.monotonic() + 60
     while True:  # the places are free again when the server has noticed
         with http.stream("GET", "/v1/stream") as again:
             if again.status_code == 200:
@@ -177,7 +177,7 @@ def test_sigterm_ends_open_streams_within_two_seconds(site: Any, tmp_path: Path)
     try:
         headers = {"Authorization": f"Bearer {site.key('viewer')}"}
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=10) as http:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while True:
                 try:
                     if http.get("/v1/ready").status_code == 200:
@@ -193,7 +193,7 @@ def test_sigterm_ends_open_streams_within_two_seconds(site: Any, tmp_path: Path)
                 assert ": closing" in list(lines)
                 closed = time.monotonic() - began
                 assert closed < 2
-                assert process.wait(5) == 0
+                assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()

@@ -101,7 +101,7 @@ def test_without_a_database_it_waits_and_stops_when_told(command: str, how: sign
             env=environment(dsn=NOWHERE, mqtt_url="mqtt://127.0.0.1:1"), stdout=file, stderr=file,
         )  # fmt: skip
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while "waiting" not in log.read_text() and time.monotonic() < deadline:
                 time.sleep(0.1)
             assert "waiting" in log.read_text()

@@ -94,7 +94,7 @@ def test_an_absent_server_is_unavailable_within_patience() -> None:
             pass
         with pytest.raises(Unavailable), store.session():
             pass
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_all_connections_in_use_is_told_as_such(database: Any) -> None:

@@ -54,7 +54,7 @@ class Gateway:
             properties.CorrelationData = correlation
         self._client.publish(f"hefa/v1/{EDGE}/{channel}", payload, qos=1, properties=properties)
 
-    def until(self, found: Callable[[], Any], what: str, timeout_s: float = 15) -> Any:
+    def until(self, found: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while not (result := found()):
@@ -99,7 +99,7 @@ def working(dsn: str, url: str, name: str = "w1") -> Iterator[Worker]:
     finally:
         began = time.monotonic()
         worker.stop()
-        thread.join(10)
+        thread.join(30)
         database.close()
         assert not thread.is_alive()
         assert time.monotonic() - began < 5
@@ -223,7 +223,7 @@ def test_a_broker_that_restarts_is_joined_again(database: Any, gateway: Gateway,
         gateway.send(envelope(1, [1.0]))
         gateway.until(lambda: 1 in gateway.acked("e"), "the first is acknowledged")
         broker.restart()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while 2 not in gateway.acked("e") and time.monotonic() < deadline:
             gateway.send(envelope(2, [2.0]))  # as a gateway does: again, until acknowledged
             time.sleep(0.5)
@@ -235,7 +235,7 @@ def test_a_status_makes_a_gateway_online(database: Any, gateway: Gateway, broker
         gateway.welcome()
         for online in (True, False):
             gateway.send(json.dumps({"v": 1, "online": online, "ts": 1}).encode(), "status")
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             query = "SELECT online FROM edge WHERE name = %s"
             while admin.execute(query, [EDGE]).fetchone() != (online,) and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -250,7 +250,7 @@ def test_it_waits_for_a_database_without_schema(database: Any, gateway: Gateway,
             time.sleep(1)
             assert not gateway.answers
             admin.execute("ALTER TABLE away RENAME TO schema_migration")
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while 1 not in gateway.acked("e") and time.monotonic() < deadline:
                 gateway.send(envelope(1, [1.0]))
                 time.sleep(0.5)

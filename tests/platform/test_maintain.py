@@ -34,13 +34,13 @@ def keeping(dsn: str, name: str = "m1") -> Iterator[Keeper]:
         yield keeper
     finally:
         keeper.stop()
-        thread.join(5)
+        thread.join(30)
         database.close()
         assert not thread.is_alive()
         assert not failure, failure
 
 
-def until(found: Callable[[], Any], what: str, timeout_s: float = 15) -> None:
+def until(found: Callable[[], Any], what: str, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not found():
         assert time.monotonic() < deadline, what

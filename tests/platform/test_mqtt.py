@@ -28,7 +28,7 @@ def test_ingest_takes_in_and_answers_through_tls(secured: Any) -> None:
     try:
         ingest.start()
         gateway.start()
-        assert {up.get(timeout=15), up.get(timeout=15)} == {"ingest", "gw-a1"}
+        assert {up.get(timeout=60), up.get(timeout=60)} == {"ingest", "gw-a1"}
         found = None
         while found is None:  # the subscription may come after the first publish
             gateway.publish("hefa/v1/gw-a1/data", b"reading", correlation=b"e:1")

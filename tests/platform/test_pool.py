@@ -16,7 +16,7 @@ import pytest
 from hefa_platform.pool import Pool
 
 
-def until(condition: Callable[[], bool], timeout: float = 15.0) -> None:
+def until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -49,7 +49,7 @@ def test_each_is_started_again_and_all_end_with_the_pool(folder: Path) -> None:
     until(lambda: len(lives(folder)["w-2"]) == 2)
     assert len(lives(folder)["w"]) == len(lives(folder)["w-3"]) == 1
     pool.stop()
-    thread.join(10)
+    thread.join(30)
     assert codes == [0]
     for pids in lives(folder).values():
         for pid in pids:
@@ -73,5 +73,5 @@ def test_a_worker_ends_when_its_pool_was_killed(tmp_path: Path) -> None:
     assert child.stdout.readline() == "ready\n"
     child.stdin.close()
     assert child.stdout.readline() == "gone\n"
-    assert child.wait(10) == 0
+    assert child.wait(30) == 0
     child.stdout.close()

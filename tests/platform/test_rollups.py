@@ -264,13 +264,13 @@ def test_moving_the_watermark_waits_for_whoever_has_read_it(plant: Plant) -> Non
         plant.admin.execute("LOCK TABLE latest IN EXCLUSIVE MODE")  # where intake comes last: it waits, not committed
         storing = threading.Thread(target=plant.arrive, args=([(GAUGE, 30, 1.0, 192)],))
         storing.start()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not plant.admin.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
             assert time.monotonic() < until, "intake waits for the lock"
             time.sleep(0.02)
         with pytest.raises(psycopg.errors.LockNotAvailable):
             plant.advance(5)
-    storing.join(10)
+    storing.join(30)
     plant.advance(5)
     plant.work()
     assert plant.kept(GAUGE)[0].n == 1

@@ -45,7 +45,7 @@ class Proxy:
     def stop(self) -> None:
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(30)
         self._loop.close()
 
     # --- what can be wrong -------------------------------------------------------------------------------------------

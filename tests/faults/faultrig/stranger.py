@@ -42,7 +42,7 @@ class Stranger:
 
     def __enter__(self) -> Stranger:
         self._client.loop_start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(30)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -108,7 +108,7 @@ def look(
 def finish_rollups(jobs: str) -> None:
     """Roll everything up to this minute, by the real thing."""
     with Database(jobs, max_size=1, application="hefa-rig") as database, database.session() as connection:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not rollups.claim(connection):
             assert time.monotonic() < deadline, "somebody else works on the rollups"
             time.sleep(0.2)
