@@ -46,6 +46,28 @@ def test_two_at_once_apply_everything_once(empty: str) -> None:
     assert sorted(done) == [[], [migration.name for migration in available()]]
 
 
+def test_two_databases_of_a_server_are_prepared_at_once(
+    database: Any, empty: str, role_passwords: dict[str, str]
+) -> None:
+    """They share the roles, and the lock is of one database."""
+    failed: list[Exception] = []
+
+    def prepare(dsn: str) -> None:
+        try:
+            with psycopg.connect(dsn, autocommit=True) as admin:
+                for _ in range(8):
+                    migrations.prepare(admin, role_passwords)
+        except Exception as error:  # told by the test, not by a thread
+            failed.append(error)
+
+    threads = [threading.Thread(target=prepare, args=(dsn,)) for dsn in (database.admin, empty)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failed == []
+
+
 def test_a_file_changed_afterwards_is_refused(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
     migrate(empty)
     changed = [migrations.Migration(m.name, m.text + "\n-- changed") for m in available()]

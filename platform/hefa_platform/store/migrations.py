@@ -8,6 +8,7 @@ Nothing is ever migrated down: the way back is a backup.
 import hashlib
 import logging
 import re
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -146,12 +147,27 @@ def _roles(connection: Connection, passwords: Mapping[str, str]) -> None:
         if role in passwords:
             # Hashed here, so that the password is neither sent nor logged in clear.
             secret = connection.pgconn.encrypt_password(passwords[role].encode(), role.encode(), b"scram-sha-256")
-            connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, secret.decode()))
+            _share(connection, sql.SQL("ALTER ROLE {} PASSWORD {}").format(name, secret.decode()))
     # An acknowledgement to a gateway means "on disk": no session default may weaken that.
-    connection.execute("ALTER ROLE hefa_ingest SET synchronous_commit = on")
+    _share(connection, sql.SQL("ALTER ROLE hefa_ingest SET synchronous_commit = on"))
     if connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone() == (False,):
-        connection.execute("GRANT hefa_owner TO CURRENT_USER")
-    connection.execute("GRANT hefa_jobs TO hefa_owner")
+        _share(connection, sql.SQL("GRANT hefa_owner TO CURRENT_USER"))
+    _share(connection, sql.SQL("GRANT hefa_jobs TO hefa_owner"))
+
+
+def _share(connection: Connection, statement: sql.Composable) -> None:
+    """Set what all databases of a server share; another one that is migrated may be setting it in this moment.
+
+    Our lock is of one database, and the server refuses the second of two ("tuple concurrently updated") instead of
+    letting it wait.
+    """
+    for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6):
+        try:
+            connection.execute(statement)
+            return
+        except (errors.InternalError_, errors.UniqueViolation):
+            time.sleep(pause)
+    connection.execute(statement)
 
 
 def grant(connection: Connection) -> None:
@@ -180,10 +196,11 @@ def _extension(connection: Connection) -> None:
     if usable is not None:
         connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         for role in ("hefa_ingest", "hefa_jobs"):  # late data opens as much of the columnstore as it needs
-            connection.execute(
+            _share(
+                connection,
                 sql.SQL("ALTER ROLE {} SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0").format(
                     sql.Identifier(role)
-                )
+                ),
             )
     logger.info("engine version=%r", detect(connection).version)
 
