@@ -155,7 +155,7 @@ def _roles(connection: Connection, passwords: Mapping[str, str]) -> None:
     _share(connection, sql.SQL("GRANT hefa_jobs TO hefa_owner"))
 
 
-def _share(connection: Connection, statement: sql.Composable) -> None:
+def _share(connection: Connection, statement: sql.SQL | sql.Composed) -> None:
     """Set what all databases of a server share; another one that is migrated may be setting it in this moment.
 
     Our lock is of one database, and the server refuses the second of two ("tuple concurrently updated") instead of
