@@ -18,7 +18,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/hefa/bin/python
 COPY contract contract
 COPY edge edge
 RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
- && pip --python /opt/hefa/bin/python install --quiet --no-deps --no-index /tmp/wheel/*.whl
+ && pip --python /opt/hefa/bin/python install --quiet --no-cache-dir --no-deps --no-index /tmp/wheel/*.whl
 
 FROM build AS build-platform
 COPY requirements/platform.lock requirements/
@@ -26,14 +26,14 @@ RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/hefa/bin/python
 COPY contract contract
 COPY platform platform
 RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
- && pip --python /opt/hefa/bin/python install --quiet --no-deps --no-index /tmp/wheel/*.whl
+ && pip --python /opt/hefa/bin/python install --quiet --no-cache-dir --no-deps --no-index /tmp/wheel/*.whl
 
 FROM build AS build-apps
 COPY requirements/apps.lock requirements/
 RUN --mount=type=cache,target=/root/.cache/pip pip --python /opt/hefa/bin/python install --quiet --require-hashes -r requirements/apps.lock
 COPY apps apps
 RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
- && pip --python /opt/hefa/bin/python install --quiet --no-deps --no-index /tmp/wheel/*.whl
+ && pip --python /opt/hefa/bin/python install --quiet --no-cache-dir --no-deps --no-index /tmp/wheel/*.whl
 
 # What every tier runs on. The folders are made here, owned by the user, because a new named volume takes its
 # owner from the folder it is mounted on.

@@ -30,9 +30,10 @@ demo: $(VENV)/.demo $(VENV)/.hefa ## the whole stack on this machine, no Docker;
 test: setup ## all tests that need no Docker; ARGS='-k topics' JOBS=0
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m "$(PLAIN)" $(ARGS)
 
-check: setup ## format, lint, types, architecture, documents
+check: setup ## format, lint, types, architecture, Dockerfile, documents
 	@$(BIN)/ruff format --quiet --check || { echo "run: $(BIN)/ruff format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q tests/test_house.py tests/test_docs.py
