@@ -337,7 +337,7 @@ def serve(
     settings = _settings(dsn=dsn, secrets_dir=secrets_dir, api_host=host, api_port=port)
     timeout = settings.statement_timeout_ms
     with _database(settings, "api", "hefa-api", statement_timeout_ms=timeout, max_size=API_CONNECTIONS) as database:
-        listen(create_app(database, rules=_rules(settings)), settings.api_host, settings.api_port)
+        listen(create_app(database, rules=_rules(settings), disk=settings.disk), settings.api_host, settings.api_port)
 
 
 @app.command("openapi")

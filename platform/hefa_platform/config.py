@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         ge=2,
         description="Readings older than this are refused (TS_TOO_OLD) and then dropped; rollups stay for ever.",
     )
+    disk: Path | None = Field(
+        None, description="A folder on the database's disk, where the API or `check storage` sees it: for the forecast."
+    )
     receive_maximum: int = Field(
         200,
         ge=1,

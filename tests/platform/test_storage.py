@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from hefa_platform.api import Limits, create_app
 from hefa_platform.cli import app
 from hefa_platform.store import rollups
 from hefa_platform.store.database import Database
+from hefa_platform.store.entry import Rules
 from hefa_platform.store.storage import Storage, days_until_full, measure
 
 # 10 MB of raw a day, half of its 90 days there; 1 MB of rollups a day.
@@ -66,5 +70,41 @@ def test_sizes_are_the_servers(database: Any, tmp_path: Any) -> None:
     assert found.database > found.raw + found.minutes + found.hours
     assert count - 10 < found.readings <= count
     assert (found.tags, round(found.raw_span_days * 24)) in ((1, 5), (1, 6))
+    sizes = dict(found.tables)
+    assert sizes["reading"] == found.raw
+    assert {"reading_1m", "reading_1h", "ledger", "tag"} <= sizes.keys()
+    assert sum(sizes.values()) < found.database
+    assert not any(name.startswith("reading_2") for name in sizes), "partitions are their table's"
     done = CliRunner().invoke(app, ["check", "storage", "--dsn", database.api, "--disk", str(tmp_path)])
     assert (done.exit_code, "full in" in done.stdout) == (0, True), done.output
+
+
+def test_the_same_by_rest(site: Any, tmp_path: Any) -> None:
+    now = datetime.now(UTC)
+    site.record("A2-SX.SXA.MS-A01.ph", [(now - timedelta(seconds=30 * n), 3.0, 192) for n in range(400)])
+    site.settle(now - timedelta(hours=4), now - timedelta(minutes=1))
+    app = create_app(site.api, Limits(), Rules(raw_retention_days=30), disk=tmp_path)
+    with TestClient(app, headers={"Authorization": f"Bearer {site.key('viewer')}"}) as client:
+        told = client.get("/v1/storage").json()
+        named = client.get("/v1/storage", params={"free": 10**9}).json()
+        refused = client.get("/v1/storage", params={"free": -1})
+    found = measure(site.api)
+    assert {row["table"]: row["bytes"] for row in told["tables"]}.keys() == dict(found.tables).keys()
+    assert (told["raw"]["bytes"], told["raw"]["readings"]) == (found.raw, found.readings)
+    assert found.readings == pytest.approx(400, abs=5)
+    assert told["engine"]["kind"] == site.api.engine.kind
+    assert told["bytes_per_tag_and_day"] == pytest.approx(found.bytes_per_tag_and_day)
+    assert (told["retention"]["raw_days"], told["retention"]["raw_since"]) == (30, None)
+    assert told["disk"]["free_bytes"] > 0
+    assert named["disk"]["free_bytes"] == 10**9
+    assert named["disk"]["days_until_full"] == pytest.approx(days_until_full(found, 10**9, 30), rel=0.01)
+    assert named["measured_at"] == told["measured_at"], "measured once for many callers"
+    assert refused.status_code == 422
+
+
+def test_a_disk_that_is_not_seen_is_not_guessed(site: Any, tmp_path: Any) -> None:
+    with site.client("viewer") as client:
+        assert client.get("/v1/storage").json()["disk"] == {"free_bytes": None, "days_until_full": None}
+    app = create_app(site.api, disk=tmp_path / "gone")
+    with TestClient(app, headers={"Authorization": f"Bearer {site.key('viewer')}"}) as client:
+        assert client.get("/v1/storage").json()["disk"]["free_bytes"] is None

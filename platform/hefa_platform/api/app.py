@@ -1,6 +1,7 @@
 """Put the parts together: routes, errors, the wall around them, and their description."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -28,6 +29,7 @@ from hefa_platform.api import (
     readings,
     series,
     settings,
+    storage,
     stream,
     swaps,
 )
@@ -68,8 +70,13 @@ _TAGS = [
 ]
 
 
-def create_app(database: Database, limits: Limits | None = None, rules: Rules | None = None) -> FastAPI:
-    """The API on `database` (role hefa_api). Needs no database to start: until there is one, answers are 503."""
+def create_app(
+    database: Database, limits: Limits | None = None, rules: Rules | None = None, disk: Path | None = None
+) -> FastAPI:
+    """The API on `database` (role hefa_api). Needs no database to start: until there is one, answers are 503.
+
+    `disk` is a folder on the database's disk, if this process sees it.
+    """
     limits = limits or Limits()
     app = _routes()
     access = Access(
@@ -81,8 +88,9 @@ def create_app(database: Database, limits: Limits | None = None, rules: Rules | 
         guess_rate=limits.guess_rate,
         guess_burst=limits.guess_burst,
     )
-    app.state.parts = Parts(database, access, limits, rules or Rules())
+    app.state.parts = Parts(database, access, limits, rules or Rules(), disk)
     app.state.figures = Figures(database)
+    app.state.scale = storage.Scale(database)
     app.state.broadcaster = Broadcaster(database, capacity=limits.streams)
     # Inside the wall, which counts what was asked; event streams are left as they are. More than
     # the lowest level costs more time than it saves.
@@ -119,6 +127,7 @@ def _routes() -> FastAPI:
         notes,
         swaps,
         pipeline,
+        storage,
         quarantine,
         keys,
         audit,

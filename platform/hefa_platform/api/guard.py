@@ -4,6 +4,7 @@ A route asks for `Viewer`, `Operator`, `Engineer` or `Admin`; who is less does n
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Request, Security
@@ -35,12 +36,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Parts:
-    """What one app is made of; `app.state.parts`."""
+    """What one app is made of; `app.state.parts`. `disk` is a folder on the database's disk, where it can be seen."""
 
     database: Database
     access: Access
     limits: Limits
     rules: Rules = field(default_factory=Rules)
+    disk: Path | None = None
 
 
 @dataclass(frozen=True)

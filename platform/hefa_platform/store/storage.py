@@ -4,7 +4,8 @@ Raw readings grow until they span their retention, rollups for ever. What the di
 server: callers name it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from psycopg.rows import class_row
 
@@ -17,7 +18,8 @@ _TABLES = {"raw": "reading", "minutes": "reading_1m", "hours": "reading_1h"}
 class Storage:
     """Sizes in bytes, indexes included. `raw_span_days` and `rollup_days` are how much time the tables hold.
 
-    Figures per day and per reading are None until a day's worth of hours is rolled up.
+    Figures per day and per reading are None until a day's worth of hours is rolled up. `tables` by falling size;
+    raw readings before `raw_since` are gone; `policy_days` is what the server's own retention was last set to by us.
     """
 
     database: int
@@ -29,6 +31,9 @@ class Storage:
     readings_per_day: int
     readings: int
     tags: int
+    raw_since: datetime | None = None
+    policy_days: int | None = None
+    tables: tuple[tuple[str, int], ...] = ()
 
     @property
     def bytes_per_reading(self) -> float | None:
@@ -49,31 +54,38 @@ class Storage:
 
 
 def measure(database: Database) -> Storage:
-    """Ask the server; takes as long as adding up the hours of all tags."""
+    """Ask the server; takes as long as adding up the hours of all tags since raw readings are kept."""
     with database.connection() as connection, connection.cursor(row_factory=class_row(Storage)) as cursor:
         connection.execute("SET LOCAL jit = off")
         sizes = {name: _size(connection, table) for name, table in _TABLES.items()}
+        # By tag, because hours are found by tag; OFFSET 0 keeps it so.
         found = cursor.execute(
             """
             WITH kept AS (
-              SELECT min(bucket) FILTER (WHERE n > 0 AND bucket >= raw_since) AS raw, min(bucket) AS rollup,
-                     coalesce(sum(n) FILTER (WHERE bucket >= raw_since), 0)::bigint AS readings,
-                     coalesce(sum(n) FILTER (WHERE bucket >= now() - interval '25 hours'
-                                               AND bucket < now() - interval '1 hour'), 0)::bigint AS day,
-                     count(DISTINCT tag_id) FILTER (WHERE bucket >= now() - interval '25 hours') AS tags
-                FROM reading_1h CROSS JOIN rollup_state
+              SELECT min(own.raw) AS raw, min(own.rollup) AS rollup, coalesce(sum(own.readings), 0)::bigint AS readings,
+                     coalesce(sum(own.day), 0)::bigint AS day, count(*) FILTER (WHERE own.recent) AS tags
+                FROM tag CROSS JOIN rollup_state
+               CROSS JOIN LATERAL (
+                 SELECT min(bucket) FILTER (WHERE n > 0) AS raw, sum(n) AS readings,
+                        sum(n) FILTER (WHERE bucket >= now() - interval '25 hours'
+                                         AND bucket < now() - interval '1 hour') AS day,
+                        coalesce(bool_or(bucket >= now() - interval '25 hours'), false) AS recent,
+                        (SELECT bucket FROM reading_1h WHERE tag_id = tag.tag_id ORDER BY bucket LIMIT 1) AS rollup
+                   FROM (SELECT bucket, n FROM reading_1h
+                          WHERE tag_id = tag.tag_id AND bucket >= raw_since OFFSET 0) AS hours) AS own
             )
             SELECT pg_database_size(current_database()) AS database, %(raw)s::bigint AS raw,
                    %(minutes)s::bigint AS minutes, %(hours)s::bigint AS hours,
                    coalesce(extract(epoch FROM now() - raw) / 86400, 0)::float8 AS raw_span_days,
                    coalesce(extract(epoch FROM now() - rollup) / 86400, 0)::float8 AS rollup_days,
-                   day AS readings_per_day, readings, tags
-              FROM kept
+                   day AS readings_per_day, readings, tags, nullif(raw_since, '-infinity') AS raw_since, policy_days
+              FROM kept CROSS JOIN rollup_state
             """,
             sizes,
         ).fetchone()
-    assert found is not None
-    return found
+        assert found is not None
+        named = _ordinary(connection) | {table: sizes[name] for name, table in _TABLES.items()}
+    return replace(found, tables=tuple(sorted(named.items(), key=lambda item: (-item[1], item[0]))))
 
 
 def days_until_full(storage: Storage, free: float, raw_retention_days: int) -> float | None:
@@ -113,3 +125,14 @@ def _size(connection: Connection, table: str) -> int:
         ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _ordinary(connection: Connection) -> dict[str, int]:
+    """Bytes of each table of ours, its partitions included; chunks are the extension's and not among them."""
+    rows = connection.execute(
+        """
+        SELECT coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, sum(pg_total_relation_size(c.oid))::bigint
+          FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') GROUP BY 1
+        """
+    ).fetchall()
+    return dict(rows)
