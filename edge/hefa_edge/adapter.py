@@ -21,7 +21,7 @@ from hefa_contract.envelope import BAD, MAX_TAGS, Envelope, Message
 from hefa_edge.config import Settings
 from hefa_edge.failpoint import reach
 from hefa_edge.gateway import Gateway
-from hefa_edge.listener import Arrived, Listener
+from hefa_edge.listener import RECEIVE_MAXIMUM, Arrived, Listener
 from hefa_edge.mapping import Mapping, Reading, Unreadable
 from hefa_edge.outbox import OutboxFull
 from hefa_edge.packing import pack
@@ -110,7 +110,8 @@ class Adapter:
             except OutboxFull as full:
                 self._complain("outbox", f"nothing can be kept, the source waits: {full}")
                 self._check()
-                listener.serve(0)  # only to stay connected: the broker sends no more than it may
+                if len(listener.arrived) < RECEIVE_MAXIMUM:  # QoS 0 comes without a limit of the broker's
+                    listener.serve(0)  # only to stay connected
                 self.stop.wait(FULL_S)
         else:
             if kept:

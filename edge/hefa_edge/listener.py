@@ -12,14 +12,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from hefa_edge.config import ConfigError
-from hefa_edge.session import CONNECT_TIMEOUT_S, KEEPALIVE_S, SILENCE_S, Broker
+from hefa_edge.session import SILENCE_S, Broker
 
 RECEIVE_MAXIMUM = 500  # messages that the broker may have on the way to us
 EXPIRY_S = 86_400
@@ -47,12 +45,7 @@ class Listener:
         """Why the connection is over; None while it is not."""
         self.arrived: list[Arrived] = []
         """What has come and nobody has taken yet, in order."""
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5, manual_ack=True, reconnect_on_failure=False
-        )
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        if broker.user is not None:
-            client.username_pw_set(broker.user, broker.password)
+        client = broker.client(client_id, manual_ack=True)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
@@ -64,14 +57,9 @@ class Listener:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = EXPIRY_S
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
-        try:
-            if self._broker.tls is not None:
-                self._client.tls_set_context(self._broker.tls.context())
-            self._client.connect(
-                self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=False, properties=properties
-            )
-        except (OSError, ConfigError) as error:
-            self.ended = f"no connection to {self._broker.host}:{self._broker.port}: {error}"
+        failed = self._broker.connect(self._client, clean_start=False, properties=properties)
+        if failed is not None:
+            self.ended = failed
 
     def serve(self, timeout_s: float) -> None:
         """Wait for the broker, at most `timeout_s`, and note what came."""

@@ -26,7 +26,9 @@ _PLACE = re.compile(r"\{([^{}]*)\}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0}
 _WORDS = {"true": 1.0, "on": 1.0, "false": 0.0, "off": 0.0}
-_SHOWN = 300  # characters of a payload that nobody could read
+_SHOWN = 300  # bytes of a payload that nobody could read
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Reading(NamedTuple):
@@ -60,9 +62,9 @@ class Rule(BaseModel):
     time_unit: Literal["s", "ms", "us", "rfc3339"] = "ms"
     quality: str | None = None
     qualities: dict[str, Annotated[int, Field(ge=0, le=255)]] = {}
-    words: dict[str, float] = {}
-    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    words: dict[str, Finite] = {}
+    scale: Finite = 1.0
+    offset: Finite = 0.0
     optional: bool = False
 
     @field_validator("filter")
@@ -105,10 +107,11 @@ class Rule(BaseModel):
         return value or [], time, quality
 
     def matches(self, levels: Sequence[str]) -> bool:
+        """Say whether the filter takes in a topic of these levels; `a/#` takes in `a` too, as MQTT has it."""
         wanted = self.filter.split("/")
         if wanted[-1] == "#":
             wanted = wanted[:-1]
-            levels = levels[: len(wanted)] if len(levels) >= len(wanted) else levels
+            levels = levels[: len(wanted)]
         return len(levels) == len(wanted) and all(w in ("+", level) for w, level in zip(wanted, levels, strict=True))
 
 
@@ -151,7 +154,7 @@ class Mapping(BaseModel):
         for rule in self.rule:
             if not rule.matches(levels):
                 continue
-            tag = _PLACE.sub(lambda place: levels[int(place[1]) - 1], rule.tag)[:128]
+            tag = _PLACE.sub(lambda place: levels[int(place[1]) - 1], rule.tag)
             reading: Reading | Unreadable | None
             try:
                 reading = _apply(rule, tag, payload, arrived)
@@ -171,7 +174,7 @@ def read(file: str, text: str) -> Mapping:
     """Read a mapping file called `file`. Raises ConfigError with every mistake, each with file, key and what is allowed."""
     try:
         return Mapping.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{file}: no TOML: {error}") from None
     except ValidationError as error:
         lines = [f"{file}: {_key(one['loc'])}{_said(one)}" for one in error.errors()]
@@ -190,7 +193,7 @@ def _apply(rule: Rule, tag: str, payload: bytes, arrived: int) -> Reading | None
         raise _Unfit(f"there is no {rule.value}")
     ts = arrived if rule.time is None else _time(time, rule)
     value = math.nan if raw is None else _value(raw, rule.words) * rule.scale + rule.offset
-    if math.isinf(value):
+    if raw is not None and not math.isfinite(value):
         raise _Unfit("the value is beyond double precision")
     quality = GOOD if rule.quality is None else _quality(grade, rule.qualities)
     if rule.time is None:

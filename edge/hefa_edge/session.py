@@ -1,4 +1,4 @@
-"""One MQTT connection of a gateway, from CONNECT to its end. The only module that speaks MQTT.
+"""One MQTT connection of a gateway to the platform, from CONNECT to its end; and how any of ours reaches a broker.
 
 It notes what the broker and the platform say and decides nothing: who reads the notes is the publisher.
 A connection is never reused, so that nothing of an old one is sent again behind the publisher's back.
@@ -72,6 +72,32 @@ class Broker(NamedTuple):
             return f"the owner of {self.tls.cert}"
         return self.user or "nobody"
 
+    def client(self, client_id: str, *, manual_ack: bool = False) -> mqtt.Client:
+        """Make a client for one connection, as whom we are; it never connects again by itself."""
+        made = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=mqtt.MQTTv5,
+            manual_ack=manual_ack,
+            reconnect_on_failure=False,
+        )
+        made.connect_timeout = CONNECT_TIMEOUT_S
+        if self.user is not None:
+            made.username_pw_set(self.user, self.password)
+        return made
+
+    def connect(
+        self, client: mqtt.Client, *, clean_start: bool = True, properties: Properties | None = None
+    ) -> str | None:
+        """Connect, at most for CONNECT_TIMEOUT_S. Returns in words why that failed, None where it did not."""
+        try:
+            if self.tls is not None:
+                client.tls_set_context(self.tls.context())
+            client.connect(self.host, self.port, KEEPALIVE_S, clean_start=clean_start, properties=properties)
+        except (OSError, ConfigError) as error:
+            return f"no connection to {self.host}:{self.port}: {error}"
+        return None
+
 
 class Confirmation(NamedTuple):
     """A broker's PUBACK: `refused` says why where it is none, `heard` whether anybody subscribes."""
@@ -144,12 +170,9 @@ class Session:
 
     def connect(self, wake: socket.socket) -> None:
         """Connect, at most for CONNECT_TIMEOUT_S; `ended` tells a failure. `serve` also returns when `wake` is read."""
-        try:
-            if self._broker.tls is not None:
-                self._client.tls_set_context(self._broker.tls.context())
-            self._client.connect(self._broker.host, self._broker.port, KEEPALIVE_S, clean_start=True)
-        except (OSError, ConfigError) as error:
-            self.ended = f"no connection to {self._broker.host}:{self._broker.port}: {error}"
+        failed = self._broker.connect(self._client)
+        if failed is not None:
+            self.ended = failed
             return
         self._asked = time.monotonic()
         opened = self._client.socket()
@@ -224,11 +247,8 @@ class Session:
     # --- paho's callbacks --------------------------------------------------------------------------------------------
 
     def _make(self, client_id: str) -> mqtt.Client:
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
-        client.connect_timeout = CONNECT_TIMEOUT_S
+        client = self._broker.client(client_id)
         client.max_inflight_messages_set(65_535)  # the window is the publisher's
-        if self._broker.user is not None:
-            client.username_pw_set(self._broker.user, self._broker.password)
         if self._announce:
             client.will_set(self._topics["status"], self._status(online=False), qos=1, retain=True)
         client.on_connect = self._on_connect

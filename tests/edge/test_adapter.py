@@ -173,7 +173,7 @@ def test_a_full_outbox_makes_the_source_wait(
     until(lambda: len({f.reading["tag"] for f in flaws(platform) if f.reading["tag"].startswith("HALL3.")}) == 150, 30)
 
 
-def test_a_source_that_refuses_is_told(source: brokers.Broker, tmp_path: Path) -> None:
+def test_a_source_url_that_cannot_be_used_is_told_at_the_start(source: brokers.Broker, tmp_path: Path) -> None:
     rules = read(str(EXAMPLE), EXAMPLE.read_text("utf-8"))
     with pytest.raises(ConfigError):
         Adapter(rules, Settings(data_dir=tmp_path, mqtt_url=source.url(EDGE), source_url="http://x"))

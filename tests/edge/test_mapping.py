@@ -64,6 +64,7 @@ def test_a_message_becomes_a_reading(payload: str, rule: Any, ts: int, value: fl
         ("1,5", {}, "no number"),
         ("nan", {}, "no number"),
         ("1e999", {}, "beyond double"),
+        ("1e999", {"scale": 0.0}, "beyond double"),
         (b"\xff", {}, "not UTF-8"),
         ("{", JSON, "no JSON"),
         ('{"a":1,"a":2}', JSON, "no JSON"),
@@ -88,6 +89,7 @@ def test_what_cannot_be_read_says_why_and_what_came(payload: str | bytes, rule: 
 
 def test_a_topic_that_makes_no_tag_and_one_without_a_rule_do_not_vanish() -> None:
     assert isinstance(one("1", "h/x\x01y/v"), Unreadable)
+    assert isinstance(one("1", f"h/{'x' * 127}/v"), Unreadable)  # a name cut short would be that of another tag
     (found,) = mapping().translate("other", b"1", NOW)
     assert isinstance(found, Unreadable)
 
@@ -117,6 +119,7 @@ def test_every_mistake_is_named_at_once() -> None:
     value = "d.v"
     time_unit = "h"
     scale = nan
+    words = { ON = inf }
     """
     with pytest.raises(ConfigError) as error:
         read("m.toml", text)
@@ -125,6 +128,7 @@ def test_every_mistake_is_named_at_once() -> None:
         "m.toml: edge: 'Bad Name'", "m.toml: colour: unknown key; allowed here: edge, rule", "rule 1, filter: is no topic",
         "rule 2: tag: {9} is none of {1} to {1}", "rule 3, filter: would take in", "rule 3, tag: is missing",
         "rule 3, payload: ", "'text' or 'json'", "rule 3, value: 'd.v' is no path", "rule 3, time_unit", "rule 3, scale",
+        "rule 3, words, ON: ",
     ):  # fmt: skip
         assert part in told, told
 
