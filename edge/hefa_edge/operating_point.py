@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,9 +46,12 @@ def operating_point(plant: Behaviour, line: str, settings: Mapping[str, float]) 
     if unknown:
         raise OperatingPointError(f"cannot set {', '.join(unknown)}; there are {', '.join(SETTINGS)}")
     design = plant.extraction.lines[line]
+    for name, value in settings.items():
+        if not isfinite(value):
+            raise OperatingPointError(f"{name} must be a finite number, not {value:g}")
     for count in ("n", "m"):
-        if not 0 <= settings.get(count, 1.0) <= MOST_STAGES or settings.get(count, 1.0) % 1:
-            raise OperatingPointError(f"{count} is a number of stages: a whole number up to {MOST_STAGES}")
+        if not 1 <= settings.get(count, 1.0) <= MOST_STAGES or settings.get(count, 1.0) % 1:
+            raise OperatingPointError(f"{count} is a number of stages: a whole number from 1 up to {MOST_STAGES}")
     cascade = replace(
         plant.extraction.cascade(line),
         n=int(settings.get("n", design.n)),
@@ -56,7 +60,12 @@ def operating_point(plant: Behaviour, line: str, settings: Mapping[str, float]) 
     )
     feed = enriched(line_feed(plant, line), design.target, settings.get("feed_factor", 1.0))
     flows = design.flows(feed)._replace(feed=settings.get("F", design.feed), soap=settings.get("S", design.soap))
-    scrub = settings.get("W", flows.soap - flows.feed * float(feed[design.target].sum()))
+    extracted = flows.feed * float(feed[design.target].sum())
+    scrub = settings.get("W", flows.soap - extracted)
+    if scrub <= 0 and "W" not in settings:
+        raise OperatingPointError(
+            f"scrub W = S - F z = {scrub:g} must be above 0: raise S above {extracted:g} or set W"
+        )
     flows = flows._replace(scrub=scrub * settings.get("W_factor", 1.0))
     profile = steady(cascade, flows, feed)
 

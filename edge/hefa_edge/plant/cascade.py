@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# A residual beyond this, kmol/h, is no steady state; a good one is 1e-12.
+# A residual beyond this, by the feed, is no steady state; a good one is 1e-12.
 _TOLERANCE = 1e-10
 _MAX_ITERATIONS = 600
 # No outlet may carry off more than this share of what a stage holds within one explicit step.
@@ -96,7 +96,7 @@ class Outlets(NamedTuple):
 def steady(cascade: Cascade, flows: Flows, feed: Floats) -> Profile:
     """Find the steady state for a feed of mole fractions `feed` (elements,), which sum to 1.
 
-    Every balance closes to 1e-10 kmol/h. Elements that the feed has none of are nowhere. Raises
+    Every balance closes to 1e-10 of the feed. Elements that the feed has none of are nowhere. Raises
     OperatingPointError where the flows cannot be, or where no steady state is found.
     """
     flows.check()
@@ -104,7 +104,8 @@ def steady(cascade: Cascade, flows: Flows, feed: Floats) -> Profile:
     if not np.isclose(feed.sum(), 1.0, atol=1e-9) or (feed < 0).any() or present.sum() < 2:
         raise OperatingPointError("the feed needs two elements at least, with fractions that sum to 1")
     x, y = np.zeros((2, cascade.stages, len(feed)))
-    x[:, present], y[:, present] = _solve(cascade, flows, feed[present], cascade.beta[present])
+    by_feed = Flows(1.0, flows.soap / flows.feed, flows.scrub / flows.feed)
+    x[:, present], y[:, present] = _solve(cascade, by_feed, feed[present], cascade.beta[present])
     return Profile(x, y)
 
 
@@ -198,7 +199,7 @@ def _settle(cascade: Cascade, held: Floats, last: Profile) -> Profile:
 
 
 def _solve(cascade: Cascade, flows: Flows, feed: Floats, beta: Floats) -> tuple[Floats, Floats]:
-    """Newton's method along pseudo-time: implicit steps that grow from half an hour towards infinity."""
+    """Newton's method along pseudo-time: implicit steps that grow from a change of a stage's hold-up towards infinity."""
     stages, elements = cascade.stages, len(feed)
     down, up = _aqueous(cascade, flows), _organic(cascade, flows)
     efficiency = np.full(stages, cascade.efficiency)
@@ -232,7 +233,7 @@ def _solve(cascade: Cascade, flows: Flows, feed: Floats, beta: Floats) -> tuple[
         y = beta * x / pull[:, None]
         slope = (beta[:, None] * eye - y[:, :, None] * beta) / pull[:, None, None]  # dy/dx of each stage
         jacobian = np.einsum("jk,ab->jakb", fall, eye) + np.einsum("jk,kab->jakb", lift, slope)
-        inertia = (cascade.aqueous + cascade.organic) / pace
+        inertia = 1 / pace
         size = stages * elements
         move = np.linalg.solve(inertia * np.eye(size) - jacobian.reshape(size, size), r.ravel()).reshape(x.shape)
         if (x + move <= 0).any() or np.abs(move).max() > 0.2:
