@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from hefa_apps.business.formulas import CURRENCY, lines, plant, products, sums
 from hefa_apps.business.model import Line, Wishes, light, total, what_if
@@ -11,11 +10,6 @@ from hefa_apps.metrics import Reckoning, plain
 from hefa_apps.metrics.use import FEED
 
 HEADLINE = ("business.revenue", "business.cost", "business.margin", "business.margin_per_t")
-
-
-def head(r: Reckoning, zone: ZoneInfo, simulated: bool) -> dict[str, Any]:
-    """Return what every answer begins with."""
-    return {"from": r.start.astimezone(zone), "to": r.end.astimezone(zone), "tz": str(zone), "simulated": simulated}
 
 
 def told(r: Reckoning, id: str) -> dict[str, Any]:

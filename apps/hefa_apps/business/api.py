@@ -1,20 +1,14 @@
 """The business app by REST: everything that its pages show, as JSON and as CSV."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response, StreamingResponse
 
 from hefa_apps.business import answers, lots
 from hefa_apps.business.model import Wishes
 from hefa_apps.client import Refused
-from hefa_apps.metrics.desk import reckoning
-from hefa_apps.page import pages
-from hefa_apps.question import Asked
-from hefa_apps.session import Asking
-from hefa_apps.table import csv_answer
+from hefa_apps.view import Asks
 
 router = APIRouter(prefix="/api/business", tags=["business"])
 
@@ -22,25 +16,6 @@ _MOST = 1e9
 Percent = Annotated[float, Query(ge=-100, le=1000, allow_inf_nan=False)]
 LotName = Annotated[str, Path(min_length=1, max_length=200)]
 How = Annotated[str, Query(max_length=20, description="how joint amounts are shared out: economic or mass")]
-
-
-class View:
-    """What every answer needs: the reader's figures over the asked period, the zone of its times."""
-
-    def __init__(self, request: Request, asking: Asking, question: Asked) -> None:
-        catalogue = asking.catalogue()
-        self.zone = catalogue.root.zone
-        self.period = question.period(catalogue)
-        self.r = reckoning(request, asking, catalogue, self.period)
-        self.now = datetime.now(UTC)
-        self.simulated = pages(request).simulated
-
-    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body with what every answer begins with."""
-        return answers.head(self.r, self.zone, self.simulated) | body
-
-
-Asks = Annotated[View, Depends(View)]
 
 
 class Wished:
@@ -93,7 +68,7 @@ def margin_csv(view: Asks) -> Response:
         "metric",
         "reason",
     )
-    return _csv(view, "margin", columns, answers.margin(view.r)["lines"])
+    return view.csv("business_margin", columns, answers.margin(view.r)["lines"])
 
 
 @router.get("/lights", summary="Red, amber and green against the targets, with reasons")
@@ -106,7 +81,7 @@ def lights(view: Asks) -> dict[str, Any]:
 def lights_csv(view: Asks) -> Response:
     """A row per target."""
     columns = ("metric", "name", "light", "value", "unit", "target", "warn", "better", "coverage", "reason")
-    return _csv(view, "lights", columns, answers.lights(view.r))
+    return view.csv("business_lights", columns, answers.lights(view.r))
 
 
 @router.get("/footprint", summary="CO2 and water per kg of each product, by value and by mass")
@@ -119,7 +94,7 @@ def footprint(view: Asks) -> dict[str, Any]:
 def footprint_csv(view: Asks) -> Response:
     """A row per figure."""
     rows = [figure for p in answers.footprint(view.r) for figure in p.values() if isinstance(figure, dict)]
-    return _csv(view, "footprint", ("metric", "name", "value", "unit", "coverage", "reason"), rows)
+    return view.csv("business_footprint", ("metric", "name", "value", "unit", "coverage", "reason"), rows)
 
 
 @router.get("/what-if", summary="The margin at other prices, another tariff, more or less feed")
@@ -132,7 +107,7 @@ def what_if(view: Asks, wished: Wishing) -> dict[str, Any]:
 def what_if_csv(view: Asks, wished: Wishing) -> Response:
     """A row per thing sold or bought, now and then."""
     columns = ("name", "group", "unit", "price_now", "price_then", "money_now", "money_then")
-    return _csv(view, "what_if", columns, answers.scenario(view.r, wished.wishes)["lines"])
+    return view.csv("business_what_if", columns, answers.scenario(view.r, wished.wishes)["lines"])
 
 
 @router.get("/lots", summary="The lots of a period whose margin may be asked for")
@@ -141,21 +116,17 @@ def of_period(view: Asks) -> dict[str, Any]:
     return view.answer({"lots": answers.offered(view.r.caller.lots(start=view.r.start, end=view.r.end))})
 
 
-@router.get("/lots/{lot}", summary="What a lot earns, with its genealogy both ways")
+# Before `/lots/{lot}`: names may hold slashes, so that the longer path must be tried first.
+@router.get("/lots/{lot:path}/margin.csv", summary="The products of a lot as CSV", response_class=StreamingResponse)
+def lot_csv(view: Asks, lot: LotName, allocation: How = "economic") -> Response:
+    """A row per finished product that the lot is, or came into."""
+    found = lots.margin(view.r, lot, lots.allocation(allocation), view.now)
+    return view.csv("business_lot", ("lot", "product", "kg", "revenue", "cost", "margin"), found["products"])
+
+
+@router.get("/lots/{lot:path}", summary="What a lot earns, with its genealogy both ways")
 def lot(view: Asks, lot: LotName, allocation: How = "economic") -> dict[str, Any]:
     """A finished product earns by itself, any other lot by the products that it came into. The period does not matter."""
     return {"simulated": view.simulated, "tz": str(view.zone)} | lots.margin(
         view.r, lot, lots.allocation(allocation), view.now
     )
-
-
-@router.get("/lots/{lot}/margin.csv", summary="The products of a lot as CSV", response_class=StreamingResponse)
-def lot_csv(view: Asks, lot: LotName, allocation: How = "economic") -> Response:
-    """A row per finished product that the lot is, or came into."""
-    found = lots.margin(view.r, lot, lots.allocation(allocation), view.now)
-    return _csv(view, "lot", ("lot", "product", "kg", "revenue", "cost", "margin"), found["products"])
-
-
-def _csv(view: View, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Response:
-    lines = ([row.get(column) for column in columns] for row in rows)
-    return csv_answer(f"business_{name}_{view.period.start:%Y%m%dT%H%M}", columns, lines)

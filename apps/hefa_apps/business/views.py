@@ -1,9 +1,9 @@
 """The pages of the business app: the manager's morning, what a lot earns."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from hefa_apps.business import answers, lots
@@ -12,10 +12,10 @@ from hefa_apps.business.api import router as api
 from hefa_apps.business.formulas import FORMULAS, MEMBERS
 from hefa_apps.client import Refused
 from hefa_apps.metrics import Reckoning
-from hefa_apps.metrics.desk import reckoning
-from hefa_apps.page import App, pages
-from hefa_apps.question import Asked, Question
+from hefa_apps.page import App
+from hefa_apps.question import Question
 from hefa_apps.session import Asking
+from hefa_apps.view import AskedMorning, page, reckoned
 
 TABS = ("overview", "what-if", "lots")
 
@@ -24,42 +24,13 @@ router.include_router(api)
 APP = App("business", router, formulas=FORMULAS, members=MEMBERS)
 
 
-class Morning(Question):
-    """The period of a page that nobody picked one for: the last 24 hours."""
-
-    def __init__(self, request: Request, question: Asked) -> None:
-        super().__init__(question.name, question.back, question.start, question.end, question.step)
-        if not {"period", "from"} & request.query_params.keys():
-            self.name, self.back = "24h", 0
-
-
-AskedMorning = Annotated[Morning, Depends(Morning)]
-
-
 def _page(request: Request, r: Reckoning, question: Question, tab: str, **more: Any) -> Response:
-    period, mistake = question.shown(r.catalogue)
-    return pages(request).render(
-        request,
-        f"business/{tab}.html",
-        root=r.catalogue.root,
-        tabs=TABS,
-        tab=tab,
-        question=question,
-        period=period,
-        mistake=mistake,
-        query=question.link()[1:],
-        **more,
-    )
-
-
-def _reckon(request: Request, asking: Asking, question: Question) -> Reckoning:
-    catalogue = asking.catalogue()
-    return reckoning(request, asking, catalogue, question.shown(catalogue)[0])
+    return page(request, r, question, f"business/{tab}", TABS, **more)
 
 
 @router.get("/business", include_in_schema=False)
 def overview(request: Request, asking: Asking, question: AskedMorning) -> Response:
-    r = _reckon(request, asking, question)
+    r = reckoned(request, asking, question)
     return _page(
         request, r, question, "overview",
         figures=[r.figure(id) for id in answers.HEADLINE],
@@ -69,7 +40,7 @@ def overview(request: Request, asking: Asking, question: AskedMorning) -> Respon
 
 @router.get("/business/what-if", include_in_schema=False)
 def what_if(request: Request, asking: Asking, question: AskedMorning, wished: Wishing) -> Response:
-    r = _reckon(request, asking, question)
+    r = reckoned(request, asking, question)
     return _page(request, r, question, "what-if", a=answers.scenario(r, wished.wishes))
 
 
@@ -77,7 +48,7 @@ def what_if(request: Request, asking: Asking, question: AskedMorning, wished: Wi
 def lot(
     request: Request, asking: Asking, question: AskedMorning, lot: str = "", allocation: How = "economic"
 ) -> Response:
-    r = _reckon(request, asking, question)
+    r = reckoned(request, asking, question)
     found, refused = None, None
     if lot:
         try:

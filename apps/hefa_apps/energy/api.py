@@ -1,6 +1,5 @@
 """The energy app by REST: everything that its pages show, as JSON and as CSV."""
 
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,7 +19,7 @@ from hefa_apps.question import Asked
 from hefa_apps.report import Asked as AskedUse
 from hefa_apps.report import Field, document, report, table
 from hefa_apps.session import Asking
-from hefa_apps.table import csv_answer
+from hefa_apps.view import View
 
 FIELD = Field("carrier", CARRIERS)
 
@@ -31,24 +30,15 @@ Amount = Annotated[float | None, Query(ge=0, le=1e9, allow_inf_nan=False)]
 Tz = Annotated[str, Query(max_length=60, description="IANA zone of days and times; the site's when empty")]
 
 
-class View:
-    """What every answer needs: the reader's figures over the asked period, the zone of its times, the words."""
+class Zoned(View):
+    """A view whose times and days are those of another zone, where one is asked for."""
 
     def __init__(self, request: Request, asking: Asking, question: Asked, tz: Tz = "") -> None:
-        catalogue = asking.catalogue()
-        self.zone = zone(catalogue, tz)
-        self.period = question.period(catalogue)
-        self.r = reckoning(request, asking, catalogue, self.period)
-        self.words = pages(request).words
-        self.now = datetime.now(UTC)
-        self.simulated = pages(request).simulated
-
-    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body with what every answer begins with."""
-        return answers.head(self.r, self.zone, self.simulated) | body
+        super().__init__(request, asking, question)
+        self.zone = zone(self.r.catalogue, tz)
 
 
-Asks = Annotated[View, Depends(View)]
+Asks = Annotated[Zoned, Depends(Zoned)]
 
 
 def zone(catalogue: Catalogue, name: str) -> ZoneInfo:
@@ -94,7 +84,7 @@ def demand(view: Asks) -> dict[str, Any]:
 @router.get("/demand.csv", summary="The demand curve as CSV", response_class=StreamingResponse)
 def demand_csv(view: Asks) -> Response:
     """A row per quarter of an hour."""
-    return _csv(view, "demand", ("start", "end", "value"), answers.demand(view.r, view.zone)["points"], unit="kW")
+    return view.csv("energy_demand", ("start", "end", "value"), answers.demand(view.r, view.zone)["points"], unit="kW")
 
 
 @router.get("/cost", summary="What the electricity cost: by band, by area, by day")
@@ -112,7 +102,7 @@ def cost_csv(view: Asks, tariff: Name = ELECTRICITY) -> Response:
         for day in found["days"]
         for band, money in day["bands"].items()
     ]
-    return _csv(view, "cost", ("day", "band", "cost", "currency"), lines)
+    return view.csv("energy_cost", ("day", "band", "cost", "currency"), lines)
 
 
 @router.get("/emissions", summary="CO2 of scopes 1 and 2, and coal equivalent")
@@ -130,7 +120,7 @@ def emissions_csv(view: Asks, region: Name = REGION) -> Response:
     found = answers.emissions(view.r, region)
     parts = [{"scope": "1", **part} for part in found["scope1"]["parts"]]
     parts += [{"scope": "2 location", **found["scope2_location"]}, {"scope": "2 market", **found["scope2_market"]}]
-    return _csv(view, "emissions", ("scope", "subject", "amount", "amount_unit", "value", "u"), parts, unit="kg")
+    return view.csv("energy_emissions", ("scope", "subject", "amount", "amount_unit", "value", "u"), parts, unit="kg")
 
 
 @router.get("/specific", summary="Use per t REO fed, whole and by area or line")
@@ -143,7 +133,7 @@ def specific(view: Asks, by: Literal["area", "line"] = "area") -> dict[str, Any]
 def specific_csv(view: Asks, by: Literal["area", "line"] = "area") -> Response:
     """A row per carrier and key."""
     columns = ("carrier", "key", "name", "value", "unit", "use", "measured", "estimated", "unknown", "coverage")
-    return _csv(view, "specific", columns, answers.specific(view.r, by)["rows"])
+    return view.csv("energy_specific", columns, answers.specific(view.r, by)["rows"])
 
 
 @router.get("/tree", summary="The meters of a carrier, with what none below them saw")
@@ -157,7 +147,7 @@ def tree_csv(view: Asks, carrier: Name = ELECTRICITY) -> Response:
     """A row per meter."""
     found = answers.meters(view.r, carrier)
     columns = ("tag", "name", "serves", "parent", "role", "depth", "value", "share", "unaccounted")
-    return _csv(view, "meters", columns, found["meters"], unit=found["unit"])
+    return view.csv("energy_meters", columns, found["meters"], unit=found["unit"])
 
 
 @router.get("/sankey", summary="Where a carrier went, or all of them in kWh")
@@ -170,7 +160,7 @@ def sankey(view: Asks, carrier: Name = "all") -> dict[str, Any]:
 def sankey_csv(view: Asks, carrier: Name = "all") -> Response:
     """A row per band."""
     found = answers.sankey(view.r, carrier)
-    return _csv(view, "flows", ("source", "target", "value"), found["links"], unit=found["unit"])
+    return view.csv("energy_flows", ("source", "target", "value"), found["links"], unit=found["unit"])
 
 
 class Compared:
@@ -227,7 +217,7 @@ def baseline(asked: Comparing) -> dict[str, Any]:
 def baseline_csv(asked: Comparing) -> Response:
     """A row per day."""
     columns = ("day", "value", "production", "temperature", "expected")
-    return _csv(asked.view, "baseline", columns, answers.baseline(*asked.parts)["days"])
+    return asked.view.csv("energy_baseline", columns, answers.baseline(*asked.parts)["days"])
 
 
 @router.post("/baseline", summary="A baseline and a saving of figures that you send")
@@ -247,7 +237,7 @@ def cusum(asked: Comparing) -> dict[str, Any]:
 def cusum_csv(asked: Comparing) -> Response:
     """A row per day."""
     columns = ("day", "value", "production", "temperature", "expected", "difference", "cusum", "outside")
-    return _csv(asked.view, "cusum", columns, answers.cusum(*asked.parts)["days"])
+    return asked.view.csv("energy_cusum", columns, answers.cusum(*asked.parts)["days"])
 
 
 @router.get("/saving", summary="What was saved against the baseline, with its interval: claimed only when proved")
@@ -274,7 +264,7 @@ def saving_csv(asked: Comparing) -> Response:
         "enpi",
         "days",
     )
-    return _csv(asked.view, "saving", columns, [told | {"verdict": found["verdict"]}], unit=found["unit"])
+    return asked.view.csv("energy_saving", columns, [told | {"verdict": found["verdict"]}], unit=found["unit"])
 
 
 @router.get("/forecast", summary="The next 24 hours of electricity, with the backtest against naive")
@@ -287,7 +277,7 @@ def forecast(view: Asks) -> dict[str, Any]:
 def forecast_csv(view: Asks) -> Response:
     """A row per hour; none when no forecast is shown."""
     found = outlook.coming(view.r, view.now, view.words, view.zone)
-    return _csv(view, "forecast", ("start", "value", "low", "high"), found["hours"], unit="kW.h")
+    return view.csv("energy_forecast", ("start", "value", "low", "high"), found["hours"], unit="kW.h")
 
 
 class Shifting:
@@ -322,14 +312,4 @@ def load_shift(asked: Annotated[Shifting, Depends(Shifting)]) -> dict[str, Any]:
 @router.get("/load-shift.csv", summary="The schedule as CSV", response_class=StreamingResponse)
 def load_shift_csv(asked: Annotated[Shifting, Depends(Shifting)]) -> Response:
     """A row per hour: price, even running, advised running, tank."""
-    return _csv(asked.view, "load_shift", ("start", "price", "usual", "best", "tank"), asked.answer["hours"])
-
-
-def _csv(
-    view: View, name: str, columns: Sequence[str], lines: Iterable[dict[str, Any]], *, unit: str | None = None
-) -> Response:
-    """Return rows as CSV, with the unit in a column of its own where all have the same."""
-    names = (*columns, "unit") if unit else tuple(columns)
-    more = [unit] if unit else []
-    found = ([line.get(column) for column in columns] + more for line in lines)
-    return csv_answer(f"energy_{name}_{view.period.start:%Y%m%dT%H%M}", names, found)
+    return asked.view.csv("energy_load_shift", ("start", "price", "usual", "best", "tank"), asked.answer["hours"])

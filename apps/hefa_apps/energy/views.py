@@ -24,6 +24,7 @@ from hefa_apps.question import Asked, Question
 from hefa_apps.report import Asked as AskedUse
 from hefa_apps.report import fields
 from hefa_apps.session import Asking
+from hefa_apps.view import Morning
 
 AT_ONCE = 49  # hours: figures of a longer period come as a part, so that the page stands at once
 TABS = ("overview", "use", "cost", "flows", "carbon", "baseline", "outlook")
@@ -35,21 +36,20 @@ APP = App("energy", router, formulas=FORMULAS, members=MEMBERS)
 Tab = Literal["cost", "flows", "carbon", "baseline", "outlook"]
 
 
-class Morning(Question):
+class Yesterday(Morning):
     """The period of a page that nobody picked one for: yesterday's plant day, or a week where days are compared."""
 
     def __init__(self, request: Request, question: Asked) -> None:
-        super().__init__(question.name, question.back, question.start, question.end, question.step)
-        self.picked = bool({"period", "from"} & request.query_params.keys())
+        super().__init__(request, question)
         if not self.picked:
             self.name, self.back = ("7d", 0) if request.url.path.endswith("/baseline") else ("plantday", 1)
 
 
-AskedMorning = Annotated[Morning, Depends(Morning)]
+AskedYesterday = Annotated[Yesterday, Depends(Yesterday)]
 
 
 @router.get("/energy", include_in_schema=False)
-def overview(request: Request, asking: Asking, question: AskedMorning) -> Response:
+def overview(request: Request, asking: Asking, question: AskedYesterday) -> Response:
     catalogue = asking.catalogue()
     period, mistake = question.shown(catalogue)
     r = reckoning(request, asking, catalogue, period)
@@ -92,7 +92,7 @@ def use(request: Request, asking: Asking, question: AskedUse, carrier: Name = ""
 
 
 @router.get("/energy/{tab}", include_in_schema=False)
-def page(request: Request, asking: Asking, question: AskedMorning, tab: Tab) -> Response:
+def page(request: Request, asking: Asking, question: AskedYesterday, tab: Tab) -> Response:
     catalogue = asking.catalogue()
     period, mistake = question.shown(catalogue)
     r = reckoning(request, asking, catalogue, period)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from hefa_apps.material.balance import ALL, Balanced, Ratio, out_over_in, plant_yield, recovery, suspected
 from hefa_apps.material.formulas import FED, looked, reconciled
@@ -10,11 +9,6 @@ from hefa_apps.material.plant import Plan, plan
 from hefa_apps.metrics import Reckoning, plain
 
 Sentences = Callable[..., str]  # the words of the portal: id and fields to a sentence
-
-
-def head(r: Reckoning, zone: ZoneInfo, simulated: bool) -> dict[str, Any]:
-    """Return what every answer begins with."""
-    return {"from": r.start.astimezone(zone), "to": r.end.astimezone(zone), "tz": str(zone), "simulated": simulated}
 
 
 def figures(r: Reckoning, ids: Iterable[str]) -> list[dict[str, Any]]:

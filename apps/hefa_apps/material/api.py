@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response, StreamingResponse
 
@@ -15,37 +15,17 @@ from hefa_apps.material.model import MATERIALS
 from hefa_apps.material.plant import plan
 from hefa_apps.material.question import AskedNetwork, judged
 from hefa_apps.metrics.desk import reckoning
-from hefa_apps.page import pages
-from hefa_apps.question import Asked
 from hefa_apps.report import Asked as AskedUse
 from hefa_apps.report import Field as Reported
 from hefa_apps.report import document, report, table
 from hefa_apps.session import Asking
-from hefa_apps.table import csv_answer
+from hefa_apps.view import Asks, View
 
 FIELD = Reported("material", MATERIALS)
 
 router = APIRouter(prefix="/api/material", tags=["material"])
 
 Name = Annotated[str, Query(max_length=100)]
-
-
-class View:
-    """What every answer needs: the reader's figures over the asked period and the words."""
-
-    def __init__(self, request: Request, asking: Asking, question: Asked) -> None:
-        catalogue = asking.catalogue()
-        self.period = question.period(catalogue)
-        self.r = reckoning(request, asking, catalogue, self.period)
-        self.words = pages(request).words
-        self.simulated = pages(request).simulated
-
-    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body with what every answer begins with."""
-        return answers.head(self.r, self.r.catalogue.root.zone, self.simulated) | body
-
-
-Asks = Annotated[View, Depends(View)]
 
 
 @router.get("/use", summary="Use of the materials over a period, one of them in detail")
@@ -213,7 +193,5 @@ def accept(view: Asks, asking: Asking, body: Accepted) -> dict[str, Any]:
 
 def rows(view: View, name: str, columns: Sequence[str], found: Iterable[dict[str, Any]], **same: str) -> Response:
     """Return rows as CSV, each with the period and what is the same in all of them."""
-    zone = view.r.catalogue.root.zone
-    span = (view.r.start.astimezone(zone), view.r.end.astimezone(zone))
-    names = ("from", "to", *columns, *same)
-    return csv_answer(f"material_{name}", names, ((*span, *(row[c] for c in columns), *same.values()) for row in found))
+    span = {"from": view.r.start.astimezone(view.zone), "to": view.r.end.astimezone(view.zone)}
+    return view.csv(f"material_{name}", ("from", "to", *columns), (span | row for row in found), **same)

@@ -22,6 +22,8 @@ from hefa_apps.question import Asked
 from hefa_apps.report import Asked as AskedUse
 from hefa_apps.report import fields
 from hefa_apps.session import Asking
+from hefa_apps.view import page as show
+from hefa_apps.view import reckoned
 
 TABS = ("use", "balance", "reagents", "water", "advice")
 
@@ -97,24 +99,12 @@ def advice(request: Request, asking: Asking, question: Asked) -> Response:
 
 
 def _page(request: Request, asking: Caller, question: Asked, tab: str, more: Any) -> Response:
-    catalogue = asking.catalogue()
-    period, mistake = question.shown(catalogue)
-    r = reckoning(request, asking, catalogue, period)
+    r = reckoned(request, asking, question)
     shown_on = pages(request)
-    return shown_on.render(
-        request,
-        f"material/{tab}.html",
-        root=catalogue.root,
-        tabs=TABS,
-        tab=tab,
-        question=question,
-        period=period,
-        mistake=mistake,
-        hues=hues(catalogue),
-        mass=mass,
-        named=partial(_named, shown_on),
-        **more(r, shown_on.words),
-    )
+    return show(
+        request, r, question, f"material/{tab}", TABS,
+        hues=hues(r.catalogue), mass=mass, named=partial(_named, shown_on), **more(r, shown_on.words),
+    )  # fmt: skip
 
 
 def _named(shown: Pages, material: str) -> Markup:

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from hefa_apps.metrics import Reckoning, plain
 from hefa_apps.production.downtime import in_alarm, stood
@@ -15,11 +14,6 @@ from hefa_apps.production.model import pareto
 from hefa_apps.production.plant import works
 
 _MOST = 20  # bars of a Pareto chart
-
-
-def head(r: Reckoning, zone: ZoneInfo, simulated: bool) -> dict[str, Any]:
-    """Return what every answer begins with."""
-    return {"from": r.start.astimezone(zone), "to": r.end.astimezone(zone), "tz": str(zone), "simulated": simulated}
 
 
 def told(r: Reckoning, id: str) -> dict[str, Any]:

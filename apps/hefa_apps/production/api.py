@@ -1,41 +1,18 @@
 """The production app by REST: everything that its pages show, as JSON and as CSV."""
 
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from hefa_apps.client import Refused
-from hefa_apps.metrics.desk import reckoning
-from hefa_apps.page import pages
 from hefa_apps.production import answers
-from hefa_apps.question import Asked
 from hefa_apps.session import Asking
-from hefa_apps.table import csv_answer
+from hefa_apps.view import Asks
 
 router = APIRouter(prefix="/api/production", tags=["production"])
-
-
-class View:
-    """What every answer needs: the reader's figures over the asked period, the zone of its times."""
-
-    def __init__(self, request: Request, asking: Asking, question: Asked) -> None:
-        catalogue = asking.catalogue()
-        self.zone = catalogue.root.zone
-        self.period = question.period(catalogue)
-        self.r = reckoning(request, asking, catalogue, self.period)
-        self.now = datetime.now(UTC)
-        self.simulated = pages(request).simulated
-
-    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return a body with what every answer begins with."""
-        return answers.head(self.r, self.zone, self.simulated) | body
-
-
-Asks = Annotated[View, Depends(View)]
 
 
 @router.get("/overview", summary="Output against plan, OEE with its factors, on-cut hours, losses")
@@ -49,7 +26,9 @@ def overview_csv(view: Asks) -> Response:
     """A row per metric: of the site, then of each product."""
     found = answers.overview(view.r)
     rows = [*found["figures"], *(v for p in found["products"] for v in p.values() if isinstance(v, dict))]
-    return _csv(view, "overview", ("metric", "name", "value", "unit", "coverage", "from", "to", "reason"), rows)
+    return view.csv(
+        "production_overview", ("metric", "name", "value", "unit", "coverage", "from", "to", "reason"), rows
+    )
 
 
 @router.get("/output", summary="What was made in each step, beside the plan")
@@ -62,7 +41,7 @@ def output(view: Asks) -> dict[str, Any]:
 def output_csv(view: Asks) -> Response:
     """A row per step."""
     found = answers.output(view.r)
-    return _csv(view, "output", ("start", "hours", *found["products"], "plan"), found["rows"])
+    return view.csv("production_output", ("start", "hours", *found["products"], "plan"), found["rows"])
 
 
 @router.get("/downtime", summary="Stops with their reasons, as a Pareto by cause, and time in alarm")
@@ -75,7 +54,7 @@ def downtime(view: Asks) -> dict[str, Any]:
 def downtime_csv(view: Asks) -> Response:
     """A row per stop."""
     rows = answers.downtime(view.r)["stops"]
-    return _csv(view, "downtime", ("cause", "kind", "start", "end", "hours", "tag", "reason"), rows)
+    return view.csv("production_downtime", ("cause", "kind", "start", "end", "hours", "tag", "reason"), rows)
 
 
 @router.get("/lots", summary="Lots in work by stage, and those packed, with what the laboratory says")
@@ -89,7 +68,7 @@ def lots_csv(view: Asks) -> Response:
     """A row per lot: those in work, then those packed."""
     found = answers.work(view.r, view.now)
     columns = ("lot", "stage", "material", "product", "state", "equipment", "kg", "left_kg", "begun", "ended", "age_h", "verdict")  # fmt: skip
-    return _csv(view, "lots", columns, [*found["in_work"], *found["packed"]])
+    return view.csv("production_lots", columns, [*found["in_work"], *found["packed"]])
 
 
 @router.get("/log", summary="The handover log: shifts with crew and notes")
@@ -103,7 +82,9 @@ def log_csv(view: Asks) -> Response:
     """A row per note."""
     shifts = answers.log(view.r, view.now)["shifts"]
     rows = [{"shift": s["start"], "crew": s["crew"], **n} for s in shifts for n in s["notes"]]
-    return _csv(view, "log", ("shift", "crew", "subject", "from", "to", "kind", "text", "author", "entered"), rows)
+    return view.csv(
+        "production_log", ("shift", "crew", "subject", "from", "to", "kind", "text", "author", "entered"), rows
+    )
 
 
 class NewNote(BaseModel):
@@ -144,8 +125,3 @@ def change(asking: Asking, note: Annotated[str, Path(max_length=100)], body: Cha
     """What it said before stays readable at `GET /v1/notes/{note}`. Needs the role operator."""
     said = asking.edit_note(note, body.text.strip() or body.text)
     return {"note": said.note, "version": said.version, "text": said.text}
-
-
-def _csv(view: View, name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Response:
-    lines = ([row.get(column) for column in columns] for row in rows)
-    return csv_answer(f"production_{name}_{view.period.start:%Y%m%dT%H%M}", columns, lines)
