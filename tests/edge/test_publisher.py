@@ -42,7 +42,8 @@ def publisher(broker, outbox: Outbox) -> Iterator[Callable[..., Publisher]]:
     with ExitStack() as stack:
 
         def make(**options: object) -> Publisher:
-            options = {"url": broker.url("gw-a1"), "rto_s": 1.0, "chance": random.Random(1), **options}
+            # Nothing is sent again on a busy machine where a test does not ask for it.
+            options = {"url": broker.url("gw-a1"), "rto_s": 30.0, "chance": random.Random(1), **options}
             made = Publisher("gw-a1", outbox=outbox, **options)
             stack.callback(made.stop)
             made.start()
@@ -68,18 +69,18 @@ def test_what_is_in_the_outbox_is_sent_and_leaves_it_when_acknowledged(platform,
     for seq, heard in enumerate(platform.heard, 1):
         assert heard.correlation == f"{outbox.epoch}:{seq}".encode()
         assert before <= heard.sent <= time.time_ns() // 1000
-        assert 1 <= heard.expiry <= 2  # the time until it would be sent again
+        assert 27 <= heard.expiry <= 39  # the time until it would be sent again
     assert session.link.connected
     assert session.link.accepting
     assert session.link.round_trip_ms is not None
-    assert 0 < session.link.round_trip_ms < 1000
+    assert session.link.round_trip_ms > 0
 
 
 def test_a_lost_ack_brings_the_same_bytes_again(platform, outbox, publisher, until) -> None:
     platform.answer = lambda heard: None
     platform.accept()
     outbox.append([envelope()])
-    publisher()
+    publisher(rto_s=1.0)
     until(lambda: len(platform.heard) >= 2)
     first, second = platform.heard[:2]
     assert first.payload == second.payload
@@ -96,9 +97,8 @@ def test_it_pauses_while_nobody_accepts(platform, outbox, publisher, until, capl
     outbox.append([envelope()])
     session = publisher()
     until(lambda: session.link.connected)
-    time.sleep(0.7)
+    until(lambda: "no ingest worker accepts data" in caplog.text)
     assert platform.heard == []
-    assert "no ingest worker accepts data" in caplog.text
     platform.accept()
     until(lambda: outbox.depth.messages == 0)
     platform.accept(False)
@@ -124,7 +124,7 @@ def test_new_messages_go_before_the_backlog(platform, outbox, publisher, until) 
     held = []
     platform.answer = held.append  # silence, for now
     outbox.append([envelope(first=k) for k in range(30)])
-    session = publisher(window=10, rto_s=30.0)
+    session = publisher(window=10)
     platform.accept()
     until(lambda: len(platform.heard) == 10)
     outbox.append([envelope(first=100.0)])
@@ -211,7 +211,7 @@ def test_acks_of_another_epoch_are_not_ours(platform, outbox, publisher, until) 
 
 def test_it_comes_back_after_the_broker_does(broker, platform, outbox, publisher, until) -> None:
     platform.accept()
-    session = publisher()
+    session = publisher(rto_s=1.0)
     until(lambda: session.link.accepting)
     broker.stop()
     until(lambda: not session.link.connected)

@@ -1,5 +1,6 @@
 """The live site in one process, on a real broker."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -79,8 +80,8 @@ def test_a_gateway_tells_of_itself(plant, options, platform, until) -> None:
     assert len(own) == 30
     for n in range(1, 7):
         assert own[f"GW-{n}.link"] == (1.0, 192)
-        assert 0 < own[f"GW-{n}.rtt"][0] < 5_000
-        assert 0 <= own[f"GW-{n}.cpu"][0] <= 100
+        assert own[f"GW-{n}.rtt"][0] > 0
+        assert 0 <= own[f"GW-{n}.cpu"][0] <= 100 * (os.cpu_count() or 1)
         assert abs(own[f"GW-{n}.off"][0]) < 5_000
         assert own[f"GW-{n}.buf"][0] >= 0
 
@@ -89,8 +90,8 @@ def test_a_gateway_tells_of_itself(plant, options, platform, until) -> None:
 def test_the_backlog_is_seen_in_the_gateways_own_tag(plant, options, platform, until) -> None:
     platform.accept(False)
     with running(plant, options) as site:
-        until(lambda: all(g.outbox.depth.readings > 50 for g in site._gateways.values()))
-        assert all(g.vitals()["buf"] == g.outbox.depth.readings for g in site._gateways.values())
+        # Each second brings more between the two looks: at some time they agree.
+        until(lambda: all(g.vitals()["buf"] == g.outbox.depth.readings > 50 for g in site._gateways.values()))
 
 
 @pytest.mark.parametrize("broker", ["iotcore"], indirect=True)
