@@ -136,7 +136,7 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstRun]:
             if demo.process.poll() is None:
                 demo.end(signal.SIGKILL)
         seen.output = demo.output
-        wait_until(lambda: not demo.left(), 5)
+        wait_until(lambda: not demo.left(), 60)
         seen.left = demo.left()
         yield seen
 
@@ -145,7 +145,7 @@ def test_it_stops_by_itself(first_run: FirstRun) -> None:
     assert first_run.code == 0, first_run.output
     assert first_run.left == []
     assert not (first_run.data_dir / "demo.json").exists()
-    assert 4 < first_run.ended_at - first_run.ready_at < 25
+    assert 4 < first_run.ended_at - first_run.ready_at < 120
 
 
 def test_it_writes_down_where_everything_is(first_run: FirstRun) -> None:
@@ -199,7 +199,7 @@ def test_a_second_start_keeps_the_data(first_run: FirstRun) -> None:
     finally:
         if demo.process.poll() is None:
             demo.end(signal.SIGKILL)
-    assert wait_until(lambda: not demo.left(), 5), demo.left()
+    assert wait_until(lambda: not demo.left(), 60), demo.left()
     assert not demo.document_path.exists()
 
 
@@ -217,7 +217,7 @@ def test_nothing_survives_a_killed_supervisor(first_run: FirstRun) -> None:
         demo.until_ready()
     finally:
         demo.end(signal.SIGKILL)
-    assert wait_until(lambda: not demo.left(), 15), demo.left()
+    assert wait_until(lambda: not demo.left(), 60), demo.left()
     # What was left on disk does not stand in the way of the next start; a wish to stop is heard before it is ready.
     again = Demo(first_run.data_dir)
     assert wait_until(lambda: "broker" in again.output, 60)

@@ -60,7 +60,7 @@ def test_workers_say_how_they_are(site: Any, client: TestClient) -> None:
     )
     ingest, maintain = client.get("/v1/pipeline").json()["workers"]
     assert (ingest["task"], ingest["name"], ingest["ready"]) == ("ingest", "w1", True)
-    assert 3 <= ingest["age_s"] < 8
+    assert 3 <= ingest["age_s"] < 60
     assert (maintain["ready"], maintain["detail"]) == (False, "waiting")
 
 
@@ -76,7 +76,7 @@ def test_edges(site: Any, client: TestClient) -> None:
     )
     edges = {edge["edge"]: edge for edge in client.get("/v1/edges").json()["items"]}
     assert set(edges) == {*(f"gw-a{n}" for n in range(1, 7)), "gw-guest", "api"}
-    assert 30 <= edges["gw-a3"]["age_s"] < 35
+    assert 30 <= edges["gw-a3"]["age_s"] < 120
     assert (edges["gw-a3"]["online"], edges["gw-a3"]["lost"]) == (True, 4000)
     assert (edges["gw-a4"]["online"], edges["gw-a4"]["seen_at"], edges["gw-a4"]["age_s"]) == (None, None, None)
     assert sum(edge["tags"] for edge in edges.values()) == 1103
