@@ -5,7 +5,7 @@ The rows are additive, so this only adds. What is not known stays None and is ne
 meter explains (`unaccounted`) comes last.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -147,14 +147,6 @@ def usage(
     amounts = {key: total(by_key[key]) for key in ordered(by_key, order)}
     lines = tuple(Line(key, amount, share(amount.value, everything.value)) for key, amount in amounts.items())
     return Usage(subject, rows[0].unit if rows else "", lines, everything, stack(rows, order, whole))
-
-
-def by_subject(rows: Iterable[Row]) -> Mapping[str, list[Row]]:
-    """Group rows by carrier or material, in order of first appearance."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.subject, []).append(row)
-    return groups
 
 
 def _plus(a: float | None, b: float | None) -> float | None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hefa_apps.client import Use
-from hefa_apps.usage import Amount, by_subject, change, ordered, per_hour, share, total, usage
+from hefa_apps.usage import Amount, change, ordered, per_hour, share, total, usage
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -118,8 +118,3 @@ def test_lines_and_bars_add_up_to_the_total(rows: list[Use]) -> None:
             assert parts == []
         else:
             assert math.isclose(sum(parts), found.total.value, rel_tol=1e-9, abs_tol=1e-6)
-
-
-@given(some_rows)
-def test_every_row_belongs_to_one_subject(rows: list[Use]) -> None:
-    assert sum(map(len, by_subject(rows).values())) == len(rows)

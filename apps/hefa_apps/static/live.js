@@ -77,17 +77,21 @@ function grow() {
   }
 }
 
+let asked = "";
+let source = null;
+
 // A stream that is refused: by a session that has ended, which the page itself answers with the sign-in, or by a
 // platform that is away.
-async function again(query) {
+async function again() {
   const answer = await fetch("/api/live/search?q=").catch(() => null);
   if (answer?.status === 401) location.reload();
-  else open(query);
+  else open();
 }
 
-export function open(query) {
+function open() {
   const line = document.getElementById("link");
-  const source = new EventSource(`/api/live/stream?${query}`);
+  source?.close(); // a timer and a page that comes back may both open it
+  source = new EventSource(`/api/live/stream?${asked}`);
   let lost = 0;
   source.addEventListener("latest", (event) => {
     for (const item of JSON.parse(event.data).items) take({ ...item, ts: Date.parse(item.ts) });
@@ -106,17 +110,17 @@ export function open(query) {
       line.textContent = word("lost");
       line.hidden = false;
     }, 3000);
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => again(query), 5000); // refused, not only broken
+    if (source.readyState === EventSource.CLOSED) setTimeout(again, 5000); // refused, not only broken
   });
-  addEventListener("pagehide", () => source.close());
-  addEventListener("pageshow", (event) => event.persisted && open(query));
-  return source;
 }
 
 // A whole area where one is given, else the tags by name while they fit into a URL, else everything that changes.
 export function watch(tags, area) {
   const query = tags.map((tag) => `tag=${encodeURIComponent(tag)}`).join("&");
-  if (area) open(`area=${encodeURIComponent(area)}`);
-  else if (tags.length) open(tags.length <= 200 && query.length < 12000 ? query : "");
   setInterval(grow, 1000);
+  if (!area && !tags.length) return;
+  asked = area ? `area=${encodeURIComponent(area)}` : tags.length <= 200 && query.length < 12000 ? query : "";
+  open();
+  addEventListener("pagehide", () => source.close());
+  addEventListener("pageshow", (event) => event.persisted && open());
 }
