@@ -110,7 +110,7 @@ def desk_of(apps: Sequence[App]) -> Desk:
             raise ValueError(f"{one.name}: these metrics have a formula already: {', '.join(sorted(twice))}")
         formulas |= one.formulas
         members |= one.members
-    return Desk(load(), formulas, members)
+    return Desk(load(), formulas, members, [one.basis for one in apps if one.basis])
 
 
 class _Static(StaticFiles):

@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse
 
 from hefa_apps import figures
 from hefa_apps.client import Catalogue, Denied, Me, Platform, Refused, Root, Tag, Unavailable
-from hefa_apps.metrics import Formulas, Members
+from hefa_apps.metrics import Basis, Formulas, Members
 from hefa_apps.session import COOKIE, Sessions, bearer
 from hefa_apps.words import Words
 
@@ -36,14 +36,15 @@ THEME = "hefa_theme"  # cookie: light, dark; anything else follows the system
 class App:
     """One app of the portal: its pages under /<name>, its JSON under /api/<name>. Its title is the word `app.<name>`.
 
-    `formulas` reckon its metrics, `members` name the subjects of its families of metrics; `listed` False keeps it out
-    of the navigation.
+    `formulas` reckon its metrics, `members` name the subjects of its families of metrics, `basis` is what they are
+    reckoned from; `listed` False keeps it out of the navigation.
     """
 
     name: str
     router: APIRouter
     formulas: Formulas = field(default_factory=dict)
     members: Mapping[str, Members] = field(default_factory=dict)
+    basis: Basis | None = None
     listed: bool = True
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from hefa_apps import figures
 from hefa_apps.client import Catalogue, Refused, Use
 from hefa_apps.metrics import Figure, Reckoning, plain
-from hefa_apps.metrics.use import STREAMS, Kind, Subject, amount, split, subjects
+from hefa_apps.metrics.use import STREAMS, Kind, Subject, amount, looking, needs, split, splitting, subjects
 from hefa_apps.page import hues, places, starting
 from hefa_apps.period import Period, whole
 from hefa_apps.question import Question, calendar
@@ -124,6 +124,8 @@ def report(r: Reckoning, field: Field, period: Period, by: str, subject: str) ->
     if asked is None:
         known = ", ".join(s.name for s in there)
         raise Refused(422, "not metered", f"{subject} is not metered here; metered are {known}")
+    earlier = r.over(*period.before)
+    r.ahead((splitting(r, asked, by, period.step), *needs(r), *needs(earlier), looking(r)))
     refusal = None
     rows: list[Use] = []
     try:
@@ -140,7 +142,7 @@ def report(r: Reckoning, field: Field, period: Period, by: str, subject: str) ->
         tz=catalogue.root.timezone,
         by=by,
         subject=subject,
-        tiles=tuple(_tile(s, r, r.over(*period.before), period) for s in there),
+        tiles=tuple(_tile(s, r, earlier, period) for s in there),
         usage=usage(subject, rows, order(catalogue), complete),
         names=names(catalogue, {row.key for row in rows}),
         rows=tuple(sorted(rows, key=lambda row: row.start)),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hefa_apps.business.formulas import CURRENCY, lines, plant, products, sums
+from hefa_apps.business.formulas import CURRENCY, lines, plant, products, sums, targets_asked
 from hefa_apps.business.model import Line, Wishes, light, total, what_if
 from hefa_apps.client import Lot, Missing, Refused
 from hefa_apps.metrics import Reckoning, plain
@@ -19,6 +19,7 @@ def told(r: Reckoning, id: str) -> dict[str, Any]:
 
 def margin(r: Reckoning) -> dict[str, Any]:
     """Return revenue, cost and margin, and everything that was sold and bought."""
+    prepare(r)
     fed = r.figure(f"use.{FEED}")
     t = fed.value / 1000 if fed.value else None
     rows = [
@@ -63,12 +64,17 @@ def lights(r: Reckoning) -> list[dict[str, Any]]:
     given: dict[str, dict[str, Any]] = {
         name: {**value, "unit": "%", "example": False, "source": ""} for name, value in plant()["lights"].items()
     }
-    for setting in r.caller.settings("target", at=r.end):
+    for setting in r.answer(targets_asked(r)):
         value = setting.value or {}
         given[setting.name] = dict(value) | {"example": setting.example, "source": setting.source}
     found = [one for name, value in given.items() if (one := _light(r, name, value))]
     order = ("red", "amber", "unknown", "green")
     return sorted(found, key=lambda one: order.index(one["light"]))
+
+
+def prepare(r: Reckoning) -> None:
+    """Ask side by side for all that the morning is reckoned from: figures of every app."""
+    r.prepare()
 
 
 def _light(r: Reckoning, name: str, value: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -134,6 +140,7 @@ def _untold(r: Reckoning, name: str, value: Mapping[str, Any], why: str) -> dict
 
 def scenario(r: Reckoning, wishes: Wishes) -> dict[str, Any]:
     """Return the margin as it is and as it would be. Nothing is stored. Raises `Refused` for an unknown price."""
+    prepare(r)
     now = [one.line for one in lines(r)]
     there = {line.name for line in now}
     if strange := sorted(wishes.prices.keys() - there):

@@ -9,7 +9,7 @@ from typing import Any
 
 from hefa_apps.business.model import Allocation, Line, Sum, shares, total, unit_price
 from hefa_apps.client import Catalogue, Refused, Setting
-from hefa_apps.metrics import Figure, Input, Members, Outcome, Reckoning
+from hefa_apps.metrics import Basis, Figure, Input, Members, Need, Outcome, Reckoning
 from hefa_apps.metrics.reckoning import Formula
 from hefa_apps.metrics.use import FEED, subjects
 
@@ -42,10 +42,22 @@ class Told:
 
 def prices(r: Reckoning) -> list[Setting]:
     """Return the prices that were in force over the range."""
-    found: list[Setting] = r.once(
-        ("business prices",), lambda: [s for s in r.caller.settings_over("price", r.start, r.end) if s.value]
-    )
+    found: list[Setting] = r.answer(_prices_asked(r))
     return found
+
+
+def _prices_asked(r: Reckoning) -> Need:
+    return r.need(("business prices",), lambda: [s for s in r.caller.settings_over("price", r.start, r.end) if s.value])
+
+
+def targets_asked(r: Reckoning) -> Need:
+    """Return the question for the targets in force at the end of the range."""
+    return r.need(("business targets",), lambda: r.caller.settings("target", at=r.end))
+
+
+def needs(r: Reckoning) -> list[Need]:
+    """Return what this app itself asks; the figures of the other apps have questions of their own."""
+    return [_prices_asked(r), targets_asked(r), *(_wasted(r, tuple(tags)) for tags in plant()["waste"].values())]
 
 
 def lines(r: Reckoning) -> list[Told]:
@@ -128,12 +140,17 @@ def _each(setting: Setting, unit: str) -> float | None:
 
 def _waste(r: Reckoning, name: str, given: list[Setting]) -> Told:
     tags = [tag for tag in plant()["waste"][name] if tag in r.catalogue.tags]
-    kg, known = _integral(r, tags)
+    kg, known = r.answer(_wasted(r, tuple(plant()["waste"][name])))
     each = _each(given[-1], "kg")
     money = None if kg is None or each is None else kg * each
     why = "" if money is not None else "Nothing is known of what was discharged in this period."
     line = Line(name, "waste", kg, "kg", each, money)
     return Told(line, known, why, "", tuple(tags), given[-1].example, given[-1].source)
+
+
+def _wasted(r: Reckoning, tags: tuple[str, ...]) -> Need:
+    """Return the question for kg from gauges in kg/h, and the share known."""
+    return r.need(("business waste", tags), lambda: _integral(r, [tag for tag in tags if tag in r.catalogue.tags]))
 
 
 def _integral(r: Reckoning, tags: list[str]) -> tuple[float | None, float | None]:
@@ -281,3 +298,4 @@ MEMBERS: dict[str, Members] = {
     "business.water.economic.*": _sold("L/kg"),
     "business.water.mass.*": _sold("L/kg"),
 }
+BASIS = Basis(needs, lambda r: [])

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from hefa_apps.business import answers, lots
 from hefa_apps.business.api import How, Wishing
 from hefa_apps.business.api import router as api
-from hefa_apps.business.formulas import FORMULAS, MEMBERS
+from hefa_apps.business.formulas import BASIS, FORMULAS, MEMBERS
 from hefa_apps.client import Refused
 from hefa_apps.metrics import Reckoning
 from hefa_apps.page import App
@@ -21,7 +21,7 @@ TABS = ("overview", "what-if", "lots")
 
 router = APIRouter()
 router.include_router(api)
-APP = App("business", router, formulas=FORMULAS, members=MEMBERS)
+APP = App("business", router, formulas=FORMULAS, members=MEMBERS, basis=BASIS)
 
 
 def _page(request: Request, r: Reckoning, question: Question, tab: str, **more: Any) -> Response:

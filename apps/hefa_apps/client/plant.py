@@ -95,9 +95,9 @@ class Tag:
     source: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalogue:
-    """The plant as one key sees it: the tree and every tag by name."""
+    """The plant as one key sees it: the tree and every tag by name. Each answer of the platform is a catalogue of its own."""
 
     root: Root
     tags: dict[str, Tag] = field(default_factory=dict)

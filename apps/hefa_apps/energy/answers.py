@@ -15,11 +15,24 @@ from hefa_apps.energy.baseline import Fit, Reason, Saving
 from hefa_apps.energy.carbon import Carbon, carbon, regions
 from hefa_apps.energy.emissions import Emission
 from hefa_apps.energy.model import KWH_PER, MADE_HERE, Demand, Point, flows, night, tree
-from hefa_apps.energy.registers import ELECTRICITY, carriers, finest, metered, quarters, seen, tariffs
+from hefa_apps.energy.registers import (
+    ELECTRICITY,
+    carriers,
+    factors_asked,
+    finest,
+    finest_asked,
+    metered,
+    quarters,
+    rows_asked,
+    seen,
+    seen_asked,
+    tariffs,
+    tariffs_asked,
+)
 from hefa_apps.energy.study import Study
 from hefa_apps.energy.tariff import BandCost, Bill, bill, in_force
 from hefa_apps.figures import number
-from hefa_apps.metrics import Reckoning, plain
+from hefa_apps.metrics import Reckoning, plain, use
 from hefa_apps.metrics.use import FEED
 from hefa_apps.page import places
 from hefa_apps.usage import UNACCOUNTED, ordered, share, total
@@ -90,6 +103,7 @@ def _daily(found: Demand, zone: ZoneInfo) -> list[dict[str, Any]]:
 def cost(r: Reckoning, zone: ZoneInfo, name: str = ELECTRICITY) -> dict[str, Any]:
     """Return the bill by band, by area and by day. Without a tariff: energy alone, and the reason."""
     metered(r.catalogue, ELECTRICITY)
+    r.ahead((*formulas.needs(r), tariffs_asked(r, name), use.looking(r)))
     dated = tariffs(r, name)
     answer: dict[str, Any] = {"carrier": ELECTRICITY, "tariff": name}
     ids = ("energy.cost", "energy.price", "energy.cost_per_t")
@@ -217,6 +231,7 @@ def _setting(s: Setting) -> dict[str, Any]:
 
 def emissions(r: Reckoning, region: str) -> dict[str, Any]:
     """Return scopes 1 and 2, both views of electricity, and coal equivalent."""
+    r.ahead((factors_asked(r), *use.needs(r), use.looking(r)))
     found: Carbon = carbon(r, region)
     first, first_u = found.scope1
     return {
@@ -263,10 +278,11 @@ def _emission(part: Emission) -> dict[str, Any]:
 
 def specific(r: Reckoning, by: str) -> dict[str, Any]:
     """Return use per t fed of every carrier, whole and by area or line: sums divided, never a mean of ratios."""
+    there = carriers(r.catalogue)
+    r.ahead((*finest_asked(r, there, by), *use.needs(r), use.looking(r)))
     fed = r.figure(f"use.{FEED}")
     tonnes = fed.value / 1e3 if fed.value else None
     called = places(r.catalogue)
-    there = carriers(r.catalogue)
     order = [n.path for area in r.catalogue.root.below("area") for n in (area, *area.below("line"))]
     found = []
     for carrier in there:
@@ -307,7 +323,10 @@ def _why_no_ratio(value: float | None, tonnes: float | None) -> str | None:
 def meters(r: Reckoning, carrier: str) -> dict[str, Any]:
     """Return the meter tree of a carrier with what stays unaccounted below each meter."""
     metered(r.catalogue, carrier)
-    found = tree(seen(r, carrier, places(r.catalogue)))
+    called = places(r.catalogue)
+    asked = (seen_asked(r, carrier, called), rows_asked(r, carrier, "meter", None))
+    r.ahead((*asked, *use.needs(r), use.looking(r)))
+    found = tree(seen(r, carrier, called))
     return {
         "carrier": carrier,
         "unit": r.figure(f"use.{carrier}").unit,
@@ -335,6 +354,7 @@ def sankey(r: Reckoning, carrier: str) -> dict[str, Any]:
     """Return nodes and links of where a carrier went, or with `all` every carrier of energy, in kWh."""
     everything = carrier == "all"
     wanted = [c for c in carriers(r.catalogue) if c in KWH_PER] if everything else [metered(r.catalogue, carrier)]
+    r.ahead(finest_asked(r, wanted))
     used: dict[str, dict[str, float]] = {}
     unknown = []
     for name in wanted:

@@ -71,7 +71,7 @@ def use_csv(request: Request, asking: Asking, question: AskedUse, carrier: Name 
 @router.get("/overview", summary="The figures of the morning")
 def overview(view: Asks) -> dict[str, Any]:
     """Specific consumption, cost, night base load, peak, unmetered share, evaporators, kilns, carbon."""
-    formulas.prepare(view.r)
+    view.r.prepare(formulas.BASIS)
     return view.answer({"figures": answers.figures(view.r, answers.overview(view.r))})
 
 

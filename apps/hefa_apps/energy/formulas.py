@@ -1,28 +1,27 @@
 """How the energy metrics are reckoned; what each means stands in `metrics/energy.toml`."""
 
 from collections.abc import Callable
-from datetime import timedelta
-from functools import partial
-from typing import Any
+from datetime import datetime, timedelta
 
 from hefa_apps.client import Catalogue, Series, Tag, Use
 from hefa_apps.energy.carbon import carbon
 from hefa_apps.energy.model import NIGHT, night
 from hefa_apps.energy.registers import (
     ELECTRICITY,
-    ask_factors,
-    ask_quarters,
-    ask_rows,
-    ask_tariffs,
     carriers,
+    factors_asked,
     quarters,
+    quarters_asked,
     reactive,
+    reactive_asked,
     roots,
     rows,
+    rows_asked,
     tariffs,
+    tariffs_asked,
 )
 from hefa_apps.energy.tariff import Bill, Slot, bill
-from hefa_apps.metrics import Figure, Input, Members, Outcome, Reckoning
+from hefa_apps.metrics import Basis, Figure, Input, Members, Need, Outcome, Reckoning, use
 from hefa_apps.metrics.reckoning import Formula
 from hefa_apps.metrics.use import FEED, subjects
 from hefa_apps.usage import UNACCOUNTED, total
@@ -59,11 +58,12 @@ def hourly(r: Reckoning, name: str = ELECTRICITY) -> list[Use]:
 
 def slots(found: list[Use]) -> list[Slot]:
     """Return rows of any keys as slots of energy, the keys of a slot added up."""
-    by: dict[tuple[object, object], list[Use]] = {}
+    by: dict[tuple[datetime, datetime], float | None] = {}
     for row in found:
-        by.setdefault((row.start, row.end), []).append(row)
-    spans = sorted(by.values(), key=lambda same: same[0].start)
-    return [Slot(same[0].start, same[0].end, total(same).value) for same in spans]
+        span = row.start, row.end
+        held = by.get(span)
+        by[span] = row.value if held is None else held if row.value is None else held + row.value
+    return [Slot(*span, by[span]) for span in sorted(by)]
 
 
 def coverage(found: list[Use]) -> float | None:
@@ -223,47 +223,46 @@ def _amount(r: Reckoning, tags: list[Tag]) -> tuple[float | None, float]:
 
 def _machines(r: Reckoning) -> dict[str, Series]:
     """Return the hours of every tag that evaporators and kilns are judged by, asked at once."""
-    found: dict[str, Series] = r.once(("energy machines",), lambda: _ask_machines(r))
+    found: dict[str, Series] = r.answer(_machines_asked(r))
     return found
 
 
-def _ask_machines(r: Reckoning) -> dict[str, Series]:
+def _machines_asked(r: Reckoning) -> Need:
+    def ask() -> dict[str, Series]:
+        names = _machine_tags(r.catalogue)
+        if not names:
+            return {}
+        answer = r.caller.series(names, r.start, r.end, "1h", max_points=10_000)
+        return {one.tag: one for one in answer.series}
+
+    return r.need(("energy machines",), ask)
+
+
+def _machine_tags(catalogue: Catalogue) -> list[str]:
     names: dict[str, None] = {}
-    for tag in r.catalogue.tags.values():
+    for tag in catalogue.tags.values():
         carrier = ELECTRICITY if _evaporated(tag) else "gas" if _burnt(tag) else None
-        meters = meters_of(r.catalogue, tag.line, carrier) if carrier else []
+        meters = meters_of(catalogue, tag.line, carrier) if carrier else []
         if meters:
             names |= dict.fromkeys((tag.tag, *(meter.tag for meter in meters)))
-    if not names:
-        return {}
-    answer = r.caller.series(list(names), r.start, r.end, "1h", max_points=10_000)
-    return {one.tag: one for one in answer.series}
+    return list(names)
 
 
-def prepare(r: Reckoning) -> None:
-    """Ask for everything that the figures of a page need side by side, so that reckoning them waits for nothing."""
-    caller = r.caller
+def needs(r: Reckoning) -> list[Need]:
+    """Return what the figures of a period are reckoned from, for a page that asks it ahead."""
     if (r.end - r.start) / timedelta(days=1) > LONG:
-        return
-    asks: dict[tuple[str, ...], Callable[[], Any]] = {
-        ("energy machines",): lambda: _ask_machines(r),
-        ("energy factors",): lambda: ask_factors(r),
-        ("energy tariffs", ELECTRICITY): lambda: ask_tariffs(r, ELECTRICITY),
-    }
+        return []
+    asked = [*use.needs(r), _machines_asked(r), factors_asked(r), tariffs_asked(r)]
     if roots(r.catalogue, ELECTRICITY):
-        asks |= {
-            ("energy quarters",): lambda: ask_quarters(r),
-            ("energy rows", ELECTRICITY, "area", "1h"): lambda: ask_rows(r, ELECTRICITY, "area", "1h"),
-            ("energy rows", ELECTRICITY, "meter", ""): lambda: ask_rows(r, ELECTRICITY, "meter", None),
-        }
-    for key, found in zip(asks, caller.together(*asks.values()), strict=True):
-        r.once(key, partial(_same, found))
-    tags = {tag.tag for carrier in carriers(r.catalogue) for tag in roots(r.catalogue, carrier)} | set(_machines(r))
-    r.newest(tuple(sorted(tags)))
+        asked += [quarters_asked(r), reactive_asked(r)]
+        asked += [rows_asked(r, ELECTRICITY, "area", "1h"), rows_asked(r, ELECTRICITY, "meter", None)]
+    return asked
 
 
-def _same(found: Any) -> Any:
-    return found
+def watched(r: Reckoning) -> list[str]:
+    """Return the tags whose freshness the figures tell."""
+    main = (tag.tag for carrier in carriers(r.catalogue) for tag in roots(r.catalogue, carrier))
+    return sorted({*main, *_machine_tags(r.catalogue)})
 
 
 def meters_of(catalogue: Catalogue, line: str | None, carrier: str) -> list[Tag]:
@@ -390,3 +389,4 @@ MEMBERS: dict[str, Members] = {
     "energy.evaporator.*": evaporators,
     "energy.kiln.*": kilns,
 }
+BASIS = Basis(needs, watched)

@@ -11,7 +11,7 @@ from hefa_apps.client import Catalogue, Refused, Series, Setting, Tag, Use
 from hefa_apps.energy.emissions import Factor
 from hefa_apps.energy.model import Demand, MeterSeen, demand
 from hefa_apps.energy.tariff import Tariff, TariffError, parse
-from hefa_apps.metrics import Reckoning
+from hefa_apps.metrics import Need, Reckoning
 from hefa_apps.metrics.use import FEED
 from hefa_apps.question import calendar
 from hefa_apps.usage import UNACCOUNTED
@@ -51,19 +51,30 @@ def metered(catalogue: Catalogue, carrier: str) -> str:
 
 def rows(r: Reckoning, carrier: str, by: str, step: str | None) -> list[Use]:
     """Return the use of a carrier by area, line or meter and step."""
-
-    found: list[Use] = r.once(("energy rows", carrier, by, step or ""), lambda: ask_rows(r, carrier, by, step))
+    found: list[Use] = r.answer(rows_asked(r, carrier, by, step))
     return found
 
 
-def ask_rows(r: Reckoning, carrier: str, by: str, step: str | None) -> list[Use]:
-    """Ask the platform for what `rows` returns."""
-    return list(r.caller.consumption(r.start, r.end, by=by, step=step, carriers=[carrier]).rows)
+def rows_asked(r: Reckoning, carrier: str, by: str, step: str | None) -> Need:
+    """Return the question that `rows` answers."""
+
+    def ask() -> list[Use]:
+        return list(r.caller.consumption(r.start, r.end, by=by, step=step, carriers=[carrier]).rows)
+
+    return r.need(("energy rows", carrier, by, step), ask)
+
+
+def finest_asked(r: Reckoning, there: Sequence[str], by: str = "line") -> list[Need]:
+    """Return the questions that `finest` asks first for these carriers."""
+    return [rows_asked(r, carrier, split, None) for carrier in there for split in _SPLITS[by]]
+
+
+_SPLITS = {"line": ("line", "area"), "area": ("area",)}
 
 
 def finest(r: Reckoning, carrier: str, by: str = "line") -> list[Use]:
     """Return the use of a carrier by line or area; by what is coarser where its meters cannot tell lines apart."""
-    for split in ("line", "area") if by == "line" else ("area",):
+    for split in _SPLITS[by]:
         try:
             return rows(r, carrier, split, None)
         except Refused:
@@ -73,12 +84,16 @@ def finest(r: Reckoning, carrier: str, by: str = "line") -> list[Use]:
 
 def quarters(r: Reckoning) -> Demand:
     """Return the demand of the site by quarters of an hour. Raises `Refused` for more than the platform answers."""
-    found: Demand = r.once(("energy quarters",), lambda: ask_quarters(r))
+    found: Demand = r.answer(quarters_asked(r))
     return found
 
 
-def ask_quarters(r: Reckoning) -> Demand:
-    """Ask the platform for what `quarters` returns."""
+def quarters_asked(r: Reckoning) -> Need:
+    """Return the question that `quarters` answers."""
+    return r.need(("energy quarters",), lambda: _ask_quarters(r))
+
+
+def _ask_quarters(r: Reckoning) -> Demand:
     if (r.end - r.start) / QUARTER > MOST_QUARTERS:
         most = int(MOST_QUARTERS * QUARTER / timedelta(days=1))
         raise Refused(422, "too long", f"quarters of an hour are shown for {most} days at most; ask for less")
@@ -106,6 +121,12 @@ def _buckets(
 
 def reactive(r: Reckoning) -> float | None:
     """Return the reactive energy of the site, from the register beside the active one of each incoming meter."""
+    found: float | None = r.answer(reactive_asked(r))
+    return found
+
+
+def reactive_asked(r: Reckoning) -> Need:
+    """Return the question that `reactive` answers."""
 
     def ask() -> float | None:
         beside = [
@@ -121,8 +142,7 @@ def reactive(r: Reckoning) -> float | None:
         known = [value for value in parts if value is not None]
         return sum(known) if known and len(known) == len(parts) else None
 
-    found: float | None = r.once(("energy reactive",), ask)
-    return found
+    return r.need(("energy reactive",), ask)
 
 
 @dataclass(frozen=True)
@@ -135,12 +155,16 @@ class Dated:
 
 def tariffs(r: Reckoning, name: str = ELECTRICITY) -> Dated | None:
     """Return what was in force over the range; None when there is no such tariff. Raises `Refused` for a broken one."""
-    dated: Dated | None = r.once(("energy tariffs", name), lambda: ask_tariffs(r, name))
+    dated: Dated | None = r.answer(tariffs_asked(r, name))
     return dated
 
 
-def ask_tariffs(r: Reckoning, name: str) -> Dated | None:
-    """Ask the platform for what `tariffs` returns."""
+def tariffs_asked(r: Reckoning, name: str = ELECTRICITY) -> Need:
+    """Return the question that `tariffs` answers."""
+    return r.need(("energy tariffs", name), lambda: _ask_tariffs(r, name))
+
+
+def _ask_tariffs(r: Reckoning, name: str) -> Dated | None:
     found = [s for s in r.caller.settings_over("tariff", r.start, r.end, names=[name]) if s.value]
     if not found:
         return None
@@ -153,13 +177,13 @@ def ask_tariffs(r: Reckoning, name: str) -> Dated | None:
 
 def factors(r: Reckoning) -> list[Setting]:
     """Return every factor in force over the range."""
-    found: list[Setting] = r.once(("energy factors",), lambda: ask_factors(r))
+    found: list[Setting] = r.answer(factors_asked(r))
     return found
 
 
-def ask_factors(r: Reckoning) -> list[Setting]:
-    """Ask the platform for what `factors` returns."""
-    return [s for s in r.caller.settings_over("factor", r.start, r.end) if s.value]
+def factors_asked(r: Reckoning) -> Need:
+    """Return the question that `factors` answers."""
+    return r.need(("energy factors",), lambda: [s for s in r.caller.settings_over("factor", r.start, r.end) if s.value])
 
 
 def factor(setting: Setting, tonne: bool = False) -> Factor:
@@ -253,6 +277,12 @@ def hours(r: Reckoning, start: datetime, end: datetime) -> list[float | None]:
 
 def seen(r: Reckoning, carrier: str, names: Mapping[str, str]) -> list[MeterSeen]:
     """Return every meter of what comes in of a carrier with what its register counted."""
+    found: list[MeterSeen] = r.answer(seen_asked(r, carrier, names))
+    return found
+
+
+def seen_asked(r: Reckoning, carrier: str, names: Mapping[str, str]) -> Need:
+    """Return the question that `seen` answers."""
 
     def ask() -> list[MeterSeen]:
         meters = [
@@ -277,8 +307,7 @@ def seen(r: Reckoning, carrier: str, names: Mapping[str, str]) -> list[MeterSeen
             if t.meter
         ]
 
-    found: list[MeterSeen] = r.once(("energy seen", carrier), ask)
-    return found
+    return r.need(("energy seen", carrier), ask)
 
 
 def _sum(values: Sequence[float | None]) -> float | None:

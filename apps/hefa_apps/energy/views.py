@@ -13,7 +13,7 @@ from hefa_apps.energy import answers, outlook
 from hefa_apps.energy.api import FIELD, Asks, Compared, Comparing, Name, Shifting
 from hefa_apps.energy.api import router as api
 from hefa_apps.energy.carbon import REGION
-from hefa_apps.energy.formulas import FORMULAS, MEMBERS, prepare
+from hefa_apps.energy.formulas import BASIS, FORMULAS, MEMBERS
 from hefa_apps.energy.model import load, rate_unit
 from hefa_apps.energy.registers import ELECTRICITY, carriers
 from hefa_apps.metrics import Reckoning
@@ -31,7 +31,7 @@ TABS = ("overview", "use", "cost", "flows", "carbon", "baseline", "outlook")
 
 router = APIRouter()
 router.include_router(api)
-APP = App("energy", router, formulas=FORMULAS, members=MEMBERS)
+APP = App("energy", router, formulas=FORMULAS, members=MEMBERS, basis=BASIS)
 
 Tab = Literal["cost", "flows", "carbon", "baseline", "outlook"]
 
@@ -59,7 +59,7 @@ def overview(request: Request, asking: Asking, question: AskedYesterday) -> Resp
         r = reckoning(request, asking, catalogue, period)
     if period.hours > AT_ONCE:
         return _page(request, r, "overview", question, period, mistake, figures=None, nothing=False, starting=False)
-    prepare(r)
+    r.prepare(BASIS)
     shown = [r.figure(id) for id in answers.overview(r)]
     nothing = all(figure.value is None for figure in shown)
     return _page(
@@ -142,7 +142,7 @@ def _part(request: Request, view: Asks, name: str, ask: Callable[[], dict[str, A
 def figures(request: Request, asking: Asking, question: Asked) -> Response:
     catalogue = asking.catalogue()
     r = reckoning(request, asking, catalogue, question.period(catalogue))
-    prepare(r)
+    r.prepare(BASIS)
     return pages(request).render(
         request,
         "energy/part_figures.html",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hefa_apps.material.balance import ALL, Balanced, Ratio, out_over_in, plant_yield, recovery, suspected
-from hefa_apps.material.formulas import FED, looked, reconciled
+from hefa_apps.material.formulas import FED, looked, needs, reconciled, watched
 from hefa_apps.material.plant import Plan, plan
 from hefa_apps.metrics import Reckoning, plain
 
@@ -18,6 +18,7 @@ def figures(r: Reckoning, ids: Iterable[str]) -> list[dict[str, Any]]:
 
 def balance(r: Reckoning, species: str, words: Sentences) -> dict[str, Any]:
     """Return one species' balance: streams as measured and reconciled, nodes with residuals, tests, suspects."""
+    r.ahead((*needs(r), r.looking(watched(r))))
     the_plan, by = plan(), reconciled(r)
     told = by[species]
     found, kinds = told.found, _kinds(the_plan)

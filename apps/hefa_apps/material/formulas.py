@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from hefa_apps.client import Catalogue, Setting
 from hefa_apps.material import advice as advices
 from hefa_apps.material import doses as dosing
+from hefa_apps.material import measured
 from hefa_apps.material import salts as ledger
 from hefa_apps.material import water as waters
 from hefa_apps.material.balance import ALL, Balanced, balances, instruments, plant_yield, recovery
 from hefa_apps.material.measured import seen
 from hefa_apps.material.plant import plan
 from hefa_apps.material.seen import Seen
-from hefa_apps.metrics import Input, Members, Outcome, Reckoning
+from hefa_apps.metrics import Basis, Input, Members, Need, Outcome, Reckoning, use
 from hefa_apps.metrics.reckoning import Formula
 
 FED = "liquor"  # the stream whose analyser tells what elements are fed
@@ -20,17 +21,33 @@ UNKNOWN = "Not enough of the balance's instruments have reported in this period.
 
 def looked(r: Reckoning) -> Seen:
     """Return what the instruments of all balances said; asked once."""
+    return seen(r, *_instruments())
+
+
+def _instruments() -> tuple[list[str], list[str], list[str]]:
+    """Return the registers, gauges and levels that balances, doses and advice look at."""
     registers, gauges, levels = instruments(plan())
     more = plan().more
     counted, means = waters.tags(more["water"])
     salt_counted, salt_means, salt_levels = ledger.tags(more["salts"])
     about = more["advice"]
-    return seen(
-        r,
+    return (
         [*registers, *counted, *salt_counted, *dosing.tags(plan()), about["organic"], about["scrub"]],
         [*gauges, *means, *salt_means, about["degree"]],
         [*levels, *salt_levels, *(store["tank"] for store in more["stores"].values())],
     )
+
+
+def needs(r: Reckoning) -> list[Need]:
+    """Return what the figures of a period are reckoned from, for a page that asks it ahead."""
+    return [*measured.needs(r, *_instruments()), _prices_asked(r), *use.needs(r)]
+
+
+def watched(r: Reckoning) -> list[str]:
+    """Return the tags whose freshness the figures tell."""
+    counted, _ = waters.tags(plan().more["water"])
+    tags = (*(tag for flow in plan().flows for tag in flow.tags), *counted)
+    return sorted({tag for tag in tags if tag in r.catalogue.tags})
 
 
 def reconciled(r: Reckoning) -> dict[str, Balanced]:
@@ -118,7 +135,10 @@ def salts(r: Reckoning) -> list[ledger.Salt]:
 
 def prices(r: Reckoning) -> dict[str, tuple[float, Setting]]:
     """Return CNY per kg of pure substance at the end of the period, with the setting that says so."""
+    return r.answer(_prices_asked(r))  # type: ignore[no-any-return]
 
+
+def _prices_asked(r: Reckoning) -> Need:
     def ask() -> dict[str, tuple[float, Setting]]:
         found = {}
         for one in r.caller.settings("price", at=r.end):
@@ -128,7 +148,7 @@ def prices(r: Reckoning) -> dict[str, tuple[float, Setting]]:
                 found[one.name] = (float(value["value"]) / kg / float(value.get("strength") or 1.0), one)
         return found
 
-    return r.once(("material prices",), ask)  # type: ignore[no-any-return]
+    return r.need(("material prices",), ask)
 
 
 def cascade(r: Reckoning) -> advices.Cascade | None:
@@ -168,3 +188,4 @@ FORMULAS: dict[str, Formula] = {
     "water.reuse.process": process_reuse,
 }
 MEMBERS: dict[str, Members] = {"material.recovery.*": _recoveries}
+BASIS = Basis(needs, watched)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from hefa_apps.client import Series
 from hefa_apps.material.seen import Seen
-from hefa_apps.metrics import Reckoning
+from hefa_apps.metrics import Need, Reckoning
 
 _NEAR = timedelta(hours=1)  # how far from an end of a period its level may be taken
 _MOST = 150  # tags in a question
@@ -20,30 +19,49 @@ def step_for(hours: float) -> str:
 
 def seen(r: Reckoning, registers: Sequence[str], gauges: Sequence[str], levels: Sequence[str]) -> Seen:
     """Ask the platform, side by side. Tags that the site does not have are left out."""
-    known = [tuple(dict.fromkeys(t for t in tags if t in r.catalogue.tags)) for tags in (registers, gauges, levels)]
-    return r.once(("material seen", *known), partial(_ask, r, *known))  # type: ignore[no-any-return]
+    place = ("material seen", *map(tuple, (registers, gauges, levels)))
+    return r.once(place, partial(_assemble, r, registers, gauges, levels))  # type: ignore[no-any-return]
 
 
-def _ask(r: Reckoning, registers: Sequence[str], gauges: Sequence[str], levels: Sequence[str]) -> Seen:
-    caller, step = r.caller, step_for((r.end - r.start).total_seconds() / 3600)
-    asks: list[Any] = []
+def needs(r: Reckoning, registers: Sequence[str], gauges: Sequence[str], levels: Sequence[str]) -> list[Need]:
+    """Return the questions that `seen` is made of."""
+    return [need for part in _parts(r, registers, gauges, levels) for need in part]
 
-    def ask(tags: Sequence[str], start: datetime, end: datetime, step: str, agg: str) -> None:
-        for i in range(0, len(tags), _MOST):
-            some = tags[i : i + _MOST]
-            asks.append(partial(caller.series, some, start, end, step, agg=agg, max_points=10_000))
 
-    ask(registers, r.start, r.end, step, "increment")
-    ask(gauges, r.start, r.end, step, "mean")
-    counts = len(asks)
+def _parts(
+    r: Reckoning, registers: Sequence[str], gauges: Sequence[str], levels: Sequence[str]
+) -> tuple[list[Need], list[Need], list[Need]]:
+    """Return the questions for increments and means, for the levels at the start, and for those at the end."""
+    step = step_for((r.end - r.start).total_seconds() / 3600)
     # Means of an hour calm an analyser's noise; both ends lag by as much, so a change stays one.
     short = "15m" if r.end - r.start < 6 * _NEAR else "1h"
-    ask(levels, r.start - _NEAR, r.start + _NEAR, short, "mean")
-    firsts = len(asks)
-    ask(levels, r.end - _NEAR, r.end, short, "mean")
+
+    def of(tags: Sequence[str], start: datetime, end: datetime, step: str, agg: str) -> list[Need]:
+        known = tuple(dict.fromkeys(t for t in tags if t in r.catalogue.tags))
+        groups = [known[i : i + _MOST] for i in range(0, len(known), _MOST)]
+        return [
+            r.need(
+                ("material series", some, start, end, agg),
+                partial(r.caller.series, some, start, end, step, agg=agg, max_points=10_000),
+            )
+            for some in groups
+        ]
+
+    return (
+        [*of(registers, r.start, r.end, step, "increment"), *of(gauges, r.start, r.end, step, "mean")],
+        of(levels, r.start - _NEAR, r.start + _NEAR, short, "mean"),
+        of(levels, r.end - _NEAR, r.end, short, "mean"),
+    )
+
+
+def _assemble(r: Reckoning, registers: Sequence[str], gauges: Sequence[str], levels: Sequence[str]) -> Seen:
+    parts = _parts(r, registers, gauges, levels)
+    asks = [need for part in parts for need in part]
+    counts, firsts = len(parts[0]), len(parts[0]) + len(parts[1])
     if not asks:
         return Seen()
-    answers = caller.together(*asks)
+    r.ahead(asks)
+    answers = [r.answer(need) for need in asks]
     spans = next((one.ts for a in answers[:counts] for one in a.series), ())
     starts = [datetime.fromtimestamp(us / 1e6, r.start.tzinfo) for us in spans]
     ends = [*starts[1:], r.end]
@@ -62,7 +80,9 @@ def _ask(r: Reckoning, registers: Sequence[str], gauges: Sequence[str], levels: 
     for one in (one for answer in answers[firsts:] for one in answer.series):
         if (level := _level(one, r.end.timestamp())) is not None:
             found.last[one.tag] = level
-    found.coverage.update({tag: 1.0 if tag in found.first and tag in found.last else 0.0 for tag in levels})
+    found.coverage.update(
+        {tag: 1.0 if tag in found.first and tag in found.last else 0.0 for tag in levels if tag in r.catalogue.tags}
+    )
     return found
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from hefa_apps.material import advice as advices
 from hefa_apps.material.answers import Sentences, figures
 from hefa_apps.material.doses import Dose, doses
-from hefa_apps.material.formulas import cascade, looked, prices, salts, water
+from hefa_apps.material.formulas import cascade, looked, needs, prices, salts, watched, water
 from hefa_apps.material.plant import plan
-from hefa_apps.metrics import Reckoning
+from hefa_apps.metrics import Need, Reckoning
 from hefa_apps.question import calendar
 
 REUSE = ("water.reuse.process", "water.reuse")
@@ -17,10 +17,11 @@ REUSE = ("water.reuse.process", "water.reuse")
 
 def water_of(r: Reckoning, words: Sentences) -> dict[str, Any]:
     """Return the water balance with both definitions of reuse, the target, the residual, and what limits confidence."""
+    r.ahead((*needs(r), _targets_asked(r), r.looking(watched(r))))
     told, found = water(r), looked(r)
     meters = [("fresh", told.fresh), ("reuse", told.reuse), ("discharge", told.discharge), ("loop", told.loop)]
     meters += [("user", one) for one in told.users] + [("recovered", one) for one in told.recovered]
-    targets = {s.name: s for s in r.caller.settings("target", names=REUSE, at=r.end)}
+    targets = {s.name: s for s in r.answer(_targets_asked(r))}
     limit = r.catalogue.tags.get(told.limits or "")
     return {
         "unit": "m3",
@@ -44,6 +45,10 @@ def water_of(r: Reckoning, words: Sentences) -> dict[str, Any]:
         "limits": told.limits,
         "limits_name": _name(r, told.limits) if limit else None,
     }  # fmt: skip
+
+
+def _targets_asked(r: Reckoning) -> Need:
+    return r.need(("material targets",), lambda: r.caller.settings("target", names=REUSE, at=r.end))
 
 
 def _name(r: Reckoning, tag: str | None) -> str:
@@ -81,6 +86,7 @@ def stores(r: Reckoning) -> dict[str, Any]:
 
 def dosed(r: Reckoning) -> dict[str, Any]:
     """Return every dose of every shift against stoichiometry, with what the rest cost."""
+    r.ahead(needs(r))
     clock = calendar(r.catalogue.root)
     known = prices(r)
 
@@ -120,6 +126,7 @@ def _dose(one: Dose, price: Any) -> dict[str, Any]:
 
 def advised(r: Reckoning, words: Sentences) -> dict[str, Any]:
     """Return the advice on scrub and soap of the cascade: both sides, the band, and `no_change` when it does not pay."""
+    r.ahead(needs(r))
     about, now, known = plan().more["advice"], cascade(r), prices(r)
     kg = {name: price for name, (price, _) in known.items()}
     cost = advices.Prices(kg.get("NaOH"), kg.get("HCl"), kg.get("PrNd oxide"))

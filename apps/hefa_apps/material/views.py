@@ -13,7 +13,7 @@ from hefa_apps.material.api import FIELD, Name, species
 from hefa_apps.material.api import router as api
 from hefa_apps.material.balance import ALL
 from hefa_apps.material.diagram import BOX, diagram
-from hefa_apps.material.formulas import FORMULAS, MEMBERS
+from hefa_apps.material.formulas import BASIS, FORMULAS, MEMBERS
 from hefa_apps.material.model import mass, specific, subscript
 from hefa_apps.material.plant import plan
 from hefa_apps.metrics.desk import reckoning
@@ -29,7 +29,7 @@ TABS = ("use", "balance", "reagents", "water", "advice")
 
 router = APIRouter()
 router.include_router(api)
-APP = App("material", router, formulas=FORMULAS, members=MEMBERS)
+APP = App("material", router, formulas=FORMULAS, members=MEMBERS, basis=BASIS)
 
 
 @router.get("/material", include_in_schema=False)

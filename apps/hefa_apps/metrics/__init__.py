@@ -1,10 +1,11 @@
 """One definition for each figure: the catalogue, the formulas, and figures reckoned from them once."""
 
 from hefa_apps.metrics.catalogue import AUDIENCES, CatalogueError, Metric, load
-from hefa_apps.metrics.reckoning import Desk, Figure, Formulas, Input, Members, Outcome, Reckoning, plain
+from hefa_apps.metrics.reckoning import Basis, Desk, Figure, Formulas, Input, Members, Need, Outcome, Reckoning, plain
 
 __all__ = [
     "AUDIENCES",
+    "Basis",
     "CatalogueError",
     "Desk",
     "Figure",
@@ -12,6 +13,7 @@ __all__ = [
     "Input",
     "Members",
     "Metric",
+    "Need",
     "Outcome",
     "Reckoning",
     "load",

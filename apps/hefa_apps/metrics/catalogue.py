@@ -6,7 +6,7 @@ subject that the site meters, and `{subject}` in its texts is that subject, `{un
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Metric:
     def member(self, subject: str, unit: str) -> "Metric":
         """Return the metric of one subject of this family; `unit` is that of the subject."""
         changed: dict[str, Any] = {"id": self.id.replace("*", subject)}
-        for name, text in asdict(self).items():
+        for name, text in vars(self).items():
             if isinstance(text, str) and name != "id":
                 changed[name] = text.replace("{subject}", subject).replace("{unit}", unit)
         return replace(self, **changed)

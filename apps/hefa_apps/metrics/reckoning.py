@@ -4,13 +4,13 @@ An app registers formulas for metrics of the catalogue; every page, every JSON a
 for the figure by its id, so that it cannot be different in two places. A formula asks for what it needs the same way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from hefa_apps.client import Caller, Catalogue, Latest, Missing
+from hefa_apps.client import Caller, Catalogue, Latest, Missing, Refused
 from hefa_apps.metrics.catalogue import Metric
 
 
@@ -86,16 +86,37 @@ Formulas = Mapping[str, Formula]
 Members = Callable[[Catalogue], Mapping[str, str]]  # the unit of each subject
 
 
+class Need(NamedTuple):
+    """A question to the platform that formulas ask by `Reckoning.once`, with the place of its answer."""
+
+    place: tuple[Any, ...]
+    ask: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the figures of an app are reckoned from: questions to the platform, and tags whose freshness they tell."""
+
+    needs: Callable[["Reckoning"], list[Need]]
+    watched: Callable[["Reckoning"], list[str]]
+
+
 class Desk:
-    """Everything that can be reckoned: the catalogue with the formulas of all apps.
+    """Everything that can be reckoned: the catalogue with the formulas of all apps, and what they are based on.
 
     `members` names the subjects of each family at a site. Raises `ValueError` when catalogue and formulas differ.
     """
 
     def __init__(
-        self, catalogue: Mapping[str, Metric], formulas: Formulas, members: Mapping[str, Members] | None = None
+        self,
+        catalogue: Mapping[str, Metric],
+        formulas: Formulas,
+        members: Mapping[str, Members] | None = None,
+        bases: Sequence[Basis] = (),
     ) -> None:
+        self.bases = tuple(bases)
         self._metrics, self._formulas, self._members = dict(catalogue), dict(formulas), dict(members or {})
+        self._told: tuple[Catalogue | None, list[Metric]] = None, []
         if odd := self._metrics.keys() ^ self._formulas.keys():
             raise ValueError(f"metrics without a formula, or formulas without a metric: {', '.join(sorted(odd))}")
         families = {id for id in self._metrics if self._metrics[id].family}
@@ -103,12 +124,16 @@ class Desk:
             raise ValueError(f"families and their members differ: {sorted(families ^ self._members.keys())}")
 
     def metrics(self, plant: Catalogue) -> list[Metric]:
-        """Return every metric of a site, families as their members."""
+        """Return every metric of a site, families as their members. What was told of a catalogue is kept."""
+        known, told = self._told
+        if known is plant:
+            return list(told)
         found: list[Metric] = []
         for id, metric in self._metrics.items():
             members = self._members[id](plant).items() if metric.family else ()
             found += [metric.member(subject, unit) for subject, unit in members] if metric.family else [metric]
-        return found
+        self._told = plant, found
+        return list(found)
 
     def find(self, id: str, plant: Catalogue) -> tuple[Metric, Formula]:
         """Return the metric with this id and how it is reckoned. Raises `Missing`."""
@@ -151,7 +176,15 @@ class Reckoning:
 
     def once(self, key: tuple[Any, ...], ask: Callable[[], Any]) -> Any:
         """Return the answer to a question of this range that several formulas ask; it is asked once."""
-        place = (*key, self.start, self.end)
+        return self.answer(self.need(key, ask))
+
+    def need(self, key: tuple[Any, ...], ask: Callable[[], Any]) -> Need:
+        """Return a question of this range as `ahead` and `answer` take it."""
+        return Need((*key, self.start, self.end), ask)
+
+    def answer(self, need: Need) -> Any:
+        """Return the answer to a question; it is asked once."""
+        place, ask = need
         if place not in self._memo:
             self._memo[place] = _ASKED
             try:
@@ -159,9 +192,33 @@ class Reckoning:
             except BaseException:
                 del self._memo[place]
                 raise
-        if self._memo[place] is _ASKED:
-            raise ValueError(f"{key} is needed to reckon itself")
-        return self._memo[place]
+        found = self._memo[place]
+        if found is _ASKED:
+            raise ValueError(f"{place} is needed to reckon itself")
+        if isinstance(found, Refused):
+            raise found
+        return found
+
+    def ahead(self, needs: Iterable[Need]) -> None:
+        """Ask side by side what formulas would ask one after the other; they find it answered.
+
+        The questions ask the platform themselves and nothing `ahead`. What the platform refuses is refused to the
+        formula that needs it, not to the page.
+        """
+        wanted = {need.place: need.ask for need in needs if need.place not in self._memo}
+        answers = self.caller.together(*(partial(_or_refused, ask) for ask in wanted.values()))
+        self._memo |= zip(wanted, answers, strict=True)
+
+    def prepare(self, *bases: Basis) -> None:
+        """Ask ahead for all that the figures of some apps, or without any of all apps, are reckoned from."""
+        chosen = bases or self.desk.bases
+        tags = (tag for basis in chosen for tag in basis.watched(self))
+        self.ahead((*(need for basis in chosen for need in basis.needs(self)), self.looking(tags)))
+
+    def looking(self, tags: Iterable[str]) -> Need:
+        """Return the question for the newest readings of tags."""
+        names = tuple(dict.fromkeys(tags))
+        return Need(("looked", names), partial(self.look, names))
 
     def newest(self, tags: tuple[str, ...]) -> datetime | None:
         """Return when the slowest of these tags was last read; None when one never was."""
@@ -194,6 +251,13 @@ class Reckoning:
 
 
 _ASKED = object()
+
+
+def _or_refused(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except Refused as refused:
+        return refused
 
 
 def plain(figure: Figure) -> dict[str, Any]:

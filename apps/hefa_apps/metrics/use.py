@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 from urllib.parse import urlencode
 
 from hefa_apps.client import Catalogue, Use
-from hefa_apps.metrics.reckoning import Input, Members, Outcome, Reckoning
+from hefa_apps.metrics.reckoning import Input, Members, Need, Outcome, Reckoning
 from hefa_apps.usage import Amount, total
 
 Kind = Literal["carrier", "material"]
@@ -26,7 +26,8 @@ class Subject:
     meters: tuple[str, ...] = ()
 
 
-def subjects(catalogue: Catalogue, kind: Kind | None = None) -> list[Subject]:
+@lru_cache(maxsize=16)
+def subjects(catalogue: Catalogue, kind: Kind | None = None) -> tuple[Subject, ...]:
     """Return what the site meters, supplies before products; `meters` are the billing registers without a parent."""
     streams: dict[tuple[str, Kind], set[str]] = {}
     registers: dict[tuple[str, str], list[str]] = {}
@@ -43,7 +44,7 @@ def subjects(catalogue: Catalogue, kind: Kind | None = None) -> list[Subject]:
     for (name, of), there in streams.items():
         stream = min(there, key=lambda s: STREAMS.index(s) if s in STREAMS else len(STREAMS))
         found.append(Subject(name, stream, of, tuple(sorted(registers.get((name, stream), ())))))
-    return sorted(found, key=lambda s: (STREAMS.index(s.stream), s.kind, s.name))
+    return tuple(sorted(found, key=lambda s: (STREAMS.index(s.stream), s.kind, s.name)))
 
 
 def use(r: Reckoning, subject: str) -> Outcome:
@@ -84,15 +85,11 @@ def totals(r: Reckoning) -> dict[str, list[Use]]:
     """Return all subjects' totals, asked stream by stream side by side, once."""
 
     def ask() -> dict[str, list[Use]]:
-        there = subjects(r.catalogue)
-        groups = {
-            (s.kind, s.stream): [t.name for t in there if (t.kind, t.stream) == (s.kind, s.stream)] for s in there
-        }
-        asks = [partial(_rows, r, kind, stream, names) for (kind, stream), names in groups.items()]
-        meters = [tag for subject in there for tag in subject.meters]
+        asked = needs(r)
+        r.ahead((*asked, looking(r)))
         found: dict[str, list[Use]] = {}
-        for rows in r.caller.together(*asks, partial(r.look, meters)):
-            for row in rows or ():
+        for need in asked:
+            for row in r.answer(need):
                 found.setdefault(row.subject, []).append(row)
         return found
 
@@ -100,9 +97,29 @@ def totals(r: Reckoning) -> dict[str, list[Use]]:
     return found
 
 
+def needs(r: Reckoning) -> list[Need]:
+    """Return what the use of all subjects is reckoned from, for a page that asks it ahead."""
+    there = subjects(r.catalogue)
+    streams = dict.fromkeys(subject.stream for subject in there)
+    return [
+        r.need(("use total", stream), partial(_rows, r, [s for s in there if s.stream == stream])) for stream in streams
+    ]
+
+
+def looking(r: Reckoning) -> Need:
+    """Return the question for how fresh the registers of all subjects are."""
+    return r.looking(tag for subject in subjects(r.catalogue) for tag in subject.meters)
+
+
+def splitting(r: Reckoning, subject: Subject, by: str, step: str | None) -> Need:
+    """Return the question that `split` answers."""
+    return r.need(("use split", subject.name, by, step), partial(_rows, r, [subject], by, step))
+
+
 def split(r: Reckoning, subject: Subject, by: str, step: str | None) -> Sequence[Use]:
     """Return the use of one subject by area, line or meter and by step. Raises `Refused` where it is not so metered."""
-    return _rows(r, subject.kind, subject.stream, [subject.name], by, step)
+    found: Sequence[Use] = r.answer(splitting(r, subject, by, step))
+    return found
 
 
 def _subject(r: Reckoning, name: str) -> Subject:
@@ -111,7 +128,7 @@ def _subject(r: Reckoning, name: str) -> Subject:
 
 def _meters(r: Reckoning, subject: Subject) -> tuple[Input, ...]:
     """Return what each meter saw, as the platform splits the use, and where the platform explains it."""
-    rows = _rows(r, subject.kind, subject.stream, [subject.name], by="meter")
+    rows = split(r, subject, "meter", None)
     asked = {"by": "meter", subject.kind: subject.name, "stream": subject.stream}
     span = {"from": r.start.isoformat(), "to": r.end.isoformat()}
     source = f"/v1/explain/consumption?{urlencode(asked | span)}"  # down to the readings of each register
@@ -128,12 +145,11 @@ def _meters(r: Reckoning, subject: Subject) -> tuple[Input, ...]:
     )
 
 
-def _rows(
-    r: Reckoning, kind: Kind, stream: str, names: list[str], by: str = "total", step: str | None = None
-) -> Sequence[Use]:
-    carriers, materials = (names, []) if kind == "carrier" else ([], names)
+def _rows(r: Reckoning, of: Sequence[Subject], by: str = "total", step: str | None = None) -> Sequence[Use]:
+    """Ask for the use of subjects of one stream."""
+    names = {kind: [subject.name for subject in of if subject.kind == kind] for kind in ("carrier", "material")}
     answer = r.caller.consumption(
-        r.start, r.end, by=by, step=step, stream=stream, carriers=carriers, materials=materials
+        r.start, r.end, by=by, step=step, stream=of[0].stream, carriers=names["carrier"], materials=names["material"]
     )
     return answer.rows
 

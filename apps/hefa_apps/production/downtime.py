@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from hefa_apps.client import Alarm, Note, Tag
-from hefa_apps.metrics import Reckoning
+from hefa_apps.metrics import Need, Reckoning
 from hefa_apps.production.measured import running, step
 from hefa_apps.production.model import Stop, stops
 from hefa_apps.production.plant import works
@@ -45,15 +45,26 @@ def stood(r: Reckoning) -> Stood:
     return found
 
 
+def needs(r: Reckoning) -> list[Need]:
+    """Return the first questions of `stood`: the highest states, the notes, the alarms."""
+    names = list(states(r))[:200]
+    width = step(r.start, r.end)
+    return [
+        r.need(
+            ("production states",),
+            lambda: r.caller.series(names, r.start, r.end, width, agg="max", max_points=10_000).series if names else (),
+        ),
+        r.need(("production reasons",), lambda: r.caller.notes(r.start, r.end, kind=REASON)),
+        r.need(("production alarms",), lambda: r.caller.alarms_over(r.start, r.end)),
+    ]
+
+
 def _ask(r: Reckoning) -> Stood:
     told = states(r)
-    names = list(told)[:200]
     width = step(r.start, r.end)
-    highest, notes, alarms = r.caller.together(
-        lambda: r.caller.series(names, r.start, r.end, width, agg="max", max_points=10_000).series if names else (),
-        lambda: r.caller.notes(r.start, r.end, kind=REASON),
-        lambda: r.caller.alarms_over(r.start, r.end),
-    )
+    asked = needs(r)
+    r.ahead(asked)
+    highest, notes, alarms = (r.answer(need) for need in asked)
     found = feed_stops(r)
     suspects = []
     for one in highest:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hefa_apps.client import Catalogue
-from hefa_apps.metrics import Input, Members, Outcome, Reckoning
+from hefa_apps.metrics import Basis, Input, Members, Need, Outcome, Reckoning, use
 from hefa_apps.metrics.reckoning import Formula
-from hefa_apps.production.lots import lots_of
+from hefa_apps.production.lots import lots_asked, lots_of
 from hefa_apps.production.measured import (
     Planned,
     analysed,
@@ -15,8 +15,11 @@ from hefa_apps.production.measured import (
     planned,
     pure,
     purities,
+    registers,
     running,
     seen,
+    seen_asked,
+    settings_asked,
     setup_hours,
 )  # fmt: skip
 from hefa_apps.production.model import Effectiveness, Judged, effectiveness, first_pass, judged, on_spec
@@ -35,6 +38,17 @@ def products(catalogue: Catalogue) -> list[Product]:
     return [
         p for p in works().products if p.runs in catalogue.tags and f"{p.analyser}.{p.elements[0]}" in catalogue.tags
     ]
+
+
+def needs(r: Reckoning) -> list[Need]:
+    """Return what the figures of a period are reckoned from, for a page that asks it ahead."""
+    return [*use.needs(r), seen_asked(r), settings_asked(r, "plan"), settings_asked(r, "target"), lots_asked(r)]
+
+
+def watched(r: Reckoning) -> list[str]:
+    """Return the tags whose freshness the figures tell."""
+    meters = (tag for product in products(r.catalogue) for tag in registers(r, product))
+    return sorted({*meters, *(tag for tag in works().tags if tag in r.catalogue.tags)})
 
 
 def output(r: Reckoning, subject: str) -> Outcome:
@@ -259,3 +273,4 @@ MEMBERS: dict[str, Members] = {
     "production.first_pass.*": _each("%"),
     "purity.*": _each("%"),
 }
+BASIS = Basis(needs, watched)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hefa_apps.client import Lot
-from hefa_apps.metrics import Reckoning
+from hefa_apps.metrics import Need, Reckoning
 from hefa_apps.production.measured import limit, settings
 from hefa_apps.production.model import Limit, verdict
 from hefa_apps.production.plant import works
@@ -32,8 +32,13 @@ class Judged:
 
 def lots_of(r: Reckoning) -> list[Judged]:
     """Return the lots that were in work in the range, the latest first."""
-    found: list[Judged] = r.once(("production lots",), lambda: judge(r, r.caller.lots(start=r.start, end=r.end)))
+    found: list[Judged] = r.once(("production lots judged",), lambda: judge(r, r.answer(lots_asked(r))))
     return found
+
+
+def lots_asked(r: Reckoning) -> Need:
+    """Return the question that `lots_of` answers."""
+    return r.need(("production lots",), lambda: r.caller.lots(start=r.start, end=r.end))
 
 
 def judge(r: Reckoning, lots: Iterable[Lot]) -> list[Judged]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hefa_apps.client import Series, Setting
-from hefa_apps.metrics import Reckoning
+from hefa_apps.metrics import Need, Reckoning
 from hefa_apps.production.model import Limit, Slot, busy, purity
 from hefa_apps.production.plant import Cut, Product, Works, works
 
@@ -51,12 +51,16 @@ def step(start: datetime, end: datetime) -> str:
 
 def seen(r: Reckoning) -> Seen:
     """Return what every instrument of `plant.toml` said over the range."""
-    found: Seen = r.once(("production seen",), lambda: ask(r))
+    found: Seen = r.answer(seen_asked(r))
     return found
 
 
-def ask(r: Reckoning) -> Seen:
-    """Ask the platform for what `seen` returns."""
+def seen_asked(r: Reckoning) -> Need:
+    """Return the question that `seen` answers."""
+    return r.need(("production seen",), lambda: _ask(r))
+
+
+def _ask(r: Reckoning) -> Seen:
     meters = (tag for product in works().products for tag in registers(r, product))
     tags = [tag for tag in dict.fromkeys((*works().tags, *meters)) if tag in r.catalogue.tags]
     width = step(r.start, r.end)
@@ -97,6 +101,11 @@ def _spread(one: Series, values: Sequence[float | None], grid: Sequence[int]) ->
 
 def running(r: Reckoning, tag: str) -> list[Slot]:
     """Return when a gauge says that something runs: above a share of its normal value."""
+    told: list[Slot] = r.once(("production running", tag), lambda: _running(r, tag))
+    return told
+
+
+def _running(r: Reckoning, tag: str) -> list[Slot]:
     found, known = seen(r), r.catalogue.tags.get(tag)
     least = works().least * abs((known.normal if known else None) or 0.0)
     slots = []
@@ -120,6 +129,11 @@ def setup_hours(r: Reckoning, product: Product) -> float:
 
 def made(r: Reckoning, product: Product) -> list[float | None]:
     """Return kg REO of a product in each bucket."""
+    told: list[float | None] = r.once(("production made", product.name), lambda: _made(r, product))
+    return told
+
+
+def _made(r: Reckoning, product: Product) -> list[float | None]:
     found = seen(r)
     meters = product.flows or registers(r, product)
     out: list[float | None] = []
@@ -133,6 +147,11 @@ def made(r: Reckoning, product: Product) -> list[float | None]:
 
 def pure(r: Reckoning, product: Product) -> list[Slot]:
     """Return when a product was on spec by its analyser, with what was made of it."""
+    told: list[Slot] = r.once(("production pure", product.name), lambda: _pure(r, product))
+    return told
+
+
+def _pure(r: Reckoning, product: Product) -> list[Slot]:
     found, asked = seen(r), analysed(product, works())
     return [
         Slot(bucket.start, bucket.hours, found.hours(asked, i), _met(value, limit), mass)
@@ -144,6 +163,11 @@ def pure(r: Reckoning, product: Product) -> list[Slot]:
 
 def purities(r: Reckoning, product: Product) -> list[float | None]:
     """Return mol % of a product's elements in each bucket."""
+    told: list[float | None] = r.once(("production purities", product.name), lambda: _purities(r, product))
+    return told
+
+
+def _purities(r: Reckoning, product: Product) -> list[float | None]:
     found, the_works = seen(r), works()
     return [
         purity(
@@ -184,11 +208,16 @@ def _met(value: float | None, limit: Limit | None) -> bool | None:
 
 def settings(r: Reckoning, kind: str) -> list[Setting]:
     """Return the targets or plans that were in force over the range, oldest first."""
-    found: list[Setting] = r.once(
+    found: list[Setting] = r.answer(settings_asked(r, kind))
+    return found
+
+
+def settings_asked(r: Reckoning, kind: str) -> Need:
+    """Return the question that `settings` answers."""
+    return r.need(
         ("production settings", kind),
         lambda: [s for s in r.caller.settings_over(kind, r.start, r.end) if s.value],  # type: ignore[arg-type]
     )
-    return found
 
 
 def limits(r: Reckoning, name: str, otherwise: Limit | None = None) -> list[Limit | None]:

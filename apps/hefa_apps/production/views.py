@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from hefa_apps.page import App
-from hefa_apps.production import answers
+from hefa_apps.production import answers, downtime
 from hefa_apps.production.api import router as api
-from hefa_apps.production.formulas import FORMULAS, MEMBERS
-from hefa_apps.production.measured import ask as ask_seen
+from hefa_apps.production.formulas import BASIS, FORMULAS, MEMBERS, needs, watched
+from hefa_apps.production.lots import lots_asked
+from hefa_apps.production.measured import settings_asked
 from hefa_apps.question import Question
 from hefa_apps.session import Asking
 from hefa_apps.view import AskedMorning, page, reckoned
@@ -19,15 +20,14 @@ TABS = ("overview", "lots", "log")
 
 router = APIRouter()
 router.include_router(api)
-APP = App("production", router, formulas=FORMULAS, members=MEMBERS)
+APP = App("production", router, formulas=FORMULAS, members=MEMBERS, basis=BASIS)
 
 
 def _page(request: Request, asking: Asking, question: Question, tab: str) -> Response:
     r = reckoned(request, asking, question)
     more: dict[str, Any] = {}
     if tab == "overview":
-        seen, _ = asking.together(lambda: ask_seen(r), lambda: asking.me())
-        r.once(("production seen",), lambda: seen)
+        r.ahead((*needs(r), *downtime.needs(r), r.looking(watched(r))))
         more = {
             "figures": [r.figure(id) for id in answers.headline(r)],
             "a": answers.overview(r),
@@ -35,6 +35,7 @@ def _page(request: Request, asking: Asking, question: Question, tab: str) -> Res
             "stops": answers.downtime(r),
         }
     elif tab == "lots":
+        r.ahead((lots_asked(r), settings_asked(r, "target")))
         more = {"a": answers.work(r, datetime.now(UTC))}
     else:
         wish = {name: request.query_params.get(name, "")[:200] for name in ("subject", "kind")}
