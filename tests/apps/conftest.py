@@ -17,7 +17,7 @@ import httpx2
 import psycopg
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -216,6 +216,8 @@ def bare_portal(postgres: str, migrated: str | None, role_passwords: dict[str, s
 
 
 # --- the browser: a context of its own for each page ------------------------------------------
+
+expect.set_options(timeout=60_000)  # what is expected comes later on a busy machine
 
 
 @dataclass
