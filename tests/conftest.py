@@ -300,7 +300,7 @@ class SecuredBroker:
 
     def publish_secrets(self) -> None:
         """Lay the secrets out anew, and have the broker read them; returns when it has."""
-        divide(self.folder)
+        divide(self.folder, ())
         self.process.send_signal(signal.SIGHUP)
         for _ in range(2):  # it reads them at the end of a round of its loop: the second answer is of a later round
             with socket.create_connection(("127.0.0.1", self.mqtt), 10) as line:
@@ -315,9 +315,10 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]
     if program is None:
         pytest.skip("mosquitto is not installed: apt-get install mosquitto")
     folder = tmp_path_factory.mktemp("secured")
-    write_secrets(folder, Places(), [f"gw-{name}" for name in ("a1", "a2", "revoked", "expired", "moved")])
+    edges = [f"gw-{name}" for name in ("a1", "a2", "revoked", "expired", "moved")]
+    write_secrets(folder, Places(), edges, grants=["gw-hall3 read hall3/#", "plc write hall3/#"])
     make_certificates(folder / "tls", (), gateways(folder))
-    divide(folder)
+    divide(folder, ())
     ports = [free_port() for _ in range(3)]
     text = (ROOT / "deploy" / "mosquitto.conf").read_text().replace("/run/hefa/", f"{folder}/for/broker/")
     for wanted, port in zip((1883, 8883, 8884), ports, strict=True):

@@ -20,9 +20,6 @@ EDGE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 # `state` and `ingest` would collide with our own topics and users; `api` is the edge of REST writes.
 RESERVED = frozenset({"state", "ingest", "api"})
 
-SHARED_DATA = f"$share/ingest/{PREFIX}/+/data"
-# A share of its own: the embedded broker takes a second filter under one name for the first, and is silent on it.
-SHARED_EVENT = f"$share/ingest-event/{PREFIX}/+/event"
 STATUS_FILTER = f"{PREFIX}/+/status"
 INGEST_STATE_FILTER = f"{PREFIX}/state/ingest/+"
 
@@ -36,6 +33,14 @@ class Topic:
 
     def __str__(self) -> str:
         return f"{PREFIX}/{self.edge}/{self.channel}"
+
+
+def shared(group: str) -> tuple[str, str]:
+    """The filters under which the workers of a group divide among themselves what gateways send.
+
+    Two shares, because the embedded broker takes a second filter under one name for the first, and is silent on it.
+    """
+    return f"$share/{group}/{PREFIX}/+/data", f"$share/{group}-event/{PREFIX}/+/event"
 
 
 def is_edge_name(name: str) -> bool:

@@ -95,7 +95,7 @@ def make_secrets(
             certificates.make(directory / "tls", broker_host or (), secrets.gateways(directory))
         except certificates.CertificateError as error:
             _fail(str(error))
-        secrets.divide(directory, group)
+        secrets.divide(directory, edges, group)
         typer.echo("URLs and the administrator's API key: docker compose exec api cat /run/hefa/stack.json")
         return
     typer.echo(f"secrets are in {directory}; the administrator's API key is in {directory / 'admin_key'}")

@@ -20,7 +20,7 @@ from hefa_contract import receipt, topics
 from hefa_contract.envelope import Envelope, decode, parse_correlation
 from hefa_contract.rejection import Rejected
 from hefa_platform.failpoint import reach
-from hefa_platform.mqtt import Inbound, Session
+from hefa_platform.mqtt import Inbound, Session, share_group
 from hefa_platform.retry import retry
 from hefa_platform.store.arrival import Arrival, Outcome, columns
 from hefa_platform.store.database import Database, SchemaMissing, Unavailable
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 PATIENCE_S = 3.0  # how long storing may fail before gateways are told to wait
 RETRY_S = (0.1, 3.0)  # delay before trying again: first, longest
 ALIVE_S = 5.0  # between two signs of life
-SUBSCRIPTIONS = (topics.SHARED_DATA, topics.SHARED_EVENT, topics.STATUS_FILTER)
 REJECTIONS = 1000  # in one ack
 LARGE = 32  # readings from which on an envelope becomes arrays by itself; smaller ones do together
 
@@ -84,7 +83,7 @@ class Worker:
         self._session = Session(
             self._url,
             own,
-            SUBSCRIPTIONS,
+            (*topics.shared(share_group(self._url)), topics.STATUS_FILTER),
             self._receive,
             will=(self._state_topic, self._state(False)),
             receive_maximum=self._limits.receive_maximum,

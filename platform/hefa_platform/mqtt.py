@@ -5,6 +5,7 @@ caller has finished, in the order in which the messages came, and never for a me
 number may meanwhile belong to another one. What is not acknowledged comes again after the next reconnect.
 """
 
+import hashlib
 import logging
 import socket
 import threading
@@ -40,6 +41,19 @@ class Inbound:
     mid: int
     qos: int
     connection: int
+
+
+def share_group(url: str) -> str:
+    """Name of the group in which all workers with the credentials of `url` divide messages: as secret as the password.
+
+    A broker such as mosquitto lets any user into any share, and drops what falls to a member who may not read it. A
+    gateway that knew the name could so keep part of the others' messages from us until they are sent again.
+    """
+    password = urlsplit(url).password
+    if not password:
+        return "ingest"
+    digest = hashlib.sha256(b"hefa share\0" + unquote(password).encode())
+    return f"ingest-{digest.hexdigest()[:16]}"
 
 
 class Session:

@@ -46,7 +46,7 @@ topic read $SYS/broker/uptime
 
 
 # What each service of the Compose stack may read, as patterns of file names. It mounts its own part and nothing else,
-# so that who breaks into one of them learns what that one could do already.
+# so that who breaks into one of them learns what that one could do already. {edge}: each gateway of the plant model.
 PARTS: dict[str, tuple[str, ...]] = {
     "database": ("postgres_password",),
     "broker": ("mosquitto.passwd", "mosquitto.acl", "mosquitto_sub", "tls/ca.cr[lt]", "tls/broker.*"),
@@ -55,7 +55,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "maintain": ("dsn_jobs",),
     "api": ("dsn_api", "stack.json"),
     "apps": ("session_key",),
-    "edge": ("mqtt_url_gw-*",),
+    "edge": ("mqtt_url_{edge}",),
     "grafana": ("password_hefa_read", "grafana_password"),
 }
 _PARTS_FOLDER = "for"
@@ -126,11 +126,13 @@ def write(
     folder.put("stack.json", json.dumps(stack, indent=2) + "\n")
 
 
-def divide(directory: Path, group: int | None = None) -> None:
+def divide(directory: Path, edges: Iterable[str], group: int | None = None) -> None:
     """Lay out `directory`/for/<service> for every service of PARTS: copies of the files it may read, and no others.
 
+    `edges` are the gateways of the plant model: the simulated ones get no other gateway's password.
     `directory`/mark is made too: `migrate` notes there that these secrets have a database.
     """
+    edges = list(edges)
     (directory / "mark").mkdir(exist_ok=True)
     _Folder(directory, group).own(directory / "mark", 0o700 if group is None else 0o750)
     for service, patterns in PARTS.items():
@@ -139,7 +141,8 @@ def divide(directory: Path, group: int | None = None) -> None:
         folder = _Folder(part, group)
         for path in (part.parent, part):
             folder.own(path, 0o700 if group is None else 0o750)
-        wanted = {path.name: path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}
+        globs = {pattern.replace("{edge}", edge) for pattern in patterns for edge in edges or [""]}
+        wanted = {path.name: path for glob in globs for path in directory.glob(glob) if path.is_file()}
         for path in part.iterdir():
             if path.name not in wanted and path.is_file():
                 path.unlink()

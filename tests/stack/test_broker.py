@@ -6,7 +6,7 @@ import queue
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import paho.mqtt.client as mqtt
 import pytest
 
+from hefa_contract import topics
 from hefa_platform import certificates
+from hefa_platform.mqtt import share_group
 
 DENIED = "Not authorized"
 
@@ -38,6 +40,8 @@ class Peer:
                 context.load_cert_chain(files["cert"], files["key"])
             self.client.tls_set_context(context)
         self.client.on_connect = self._connected
+        self.ended: list[str] = []
+        self.client.on_disconnect = lambda _c, _d, _f, reason, _p: self.ended.append(str(reason))
         self.client.on_message = lambda _c, _d, message: self.heard.put((message.topic, message.payload))
         self.client.on_publish = lambda _c, _d, mid, reason, _p: self.answers.__setitem__(mid, str(reason))
         self.granted: list[str] = []
@@ -92,40 +96,110 @@ def test_a_gateway_publishes_its_own_topics_and_no_others(secured: Any, door: st
     assert {said[topic] for topic in ALLOWED} <= {"Success", "No matching subscribers"}
 
 
-@pytest.mark.parametrize("user", ["ingest", "health"])
-def test_services_publish_only_what_they_are_for(secured: Any, user: str) -> None:
-    answers = ["hefa/v1/gw-a1/ack", "hefa/v1/gw-a1/err", "hefa/v1/state/ingest/w1"]
-    others = ["hefa/v1/gw-a1/data", "hefa/v1/gw-a1/cmd", "hefa/v1/gw-a1/status", "hefa/v1/state/x", "$SYS/x", "other"]
+# Every role beside the gateways, and all that it may publish. Nobody may send commands: they are off.
+SERVICES = {
+    "ingest": {"hefa/v1/gw-a1/ack", "hefa/v1/gw-a2/ack", "hefa/v1/gw-a1/err", "hefa/v1/state/ingest/w1"},
+    "health": set(),
+    "gw-hall3": set(),  # an adapter: granted to read hall3/#; its own topics are a gateway's
+    "plc": {"hall3/t"},  # a device: granted to write them
+}
+
+
+@pytest.mark.parametrize("user", SERVICES)
+def test_other_roles_publish_only_what_they_are_for(secured: Any, user: str) -> None:
     with peer(secured.plain(user), f"rights-{user}") as service:
-        said = {topic: service.answer(topic) for topic in answers + others}
-    assert {topic for topic, reason in said.items() if reason != DENIED} == (
-        set(answers) if user == "ingest" else set()
-    )
+        said = {topic: service.answer(topic) for topic in {*ALLOWED, *FORBIDDEN, *OTHERS}}
+    assert {topic for topic, reason in said.items() if reason != DENIED} == SERVICES[user]
+    assert {said[topic] for topic in SERVICES[user]} <= {"Success", "No matching subscribers"}
+
+
+OTHERS = ["hall3/t", "hall4/t", "hefa/v1/state", "hefa/v1/gw-a1/ack/x"]
+FILTERS = [
+    "#", "+/+", "hefa/#", "hefa/v1/#", "hefa/v1/+/data", "hefa/v1/+/event", "hefa/v1/+/status", "hefa/v1/+/cmd_ack",
+    "hefa/v1/+/ack", "hefa/v1/+/err", "hefa/v1/+/cmd", "hefa/v1/gw-a1/data", "hefa/v1/gw-a1/ack", "hefa/v1/gw-a1/err",
+    "hefa/v1/gw-a1/status", "hefa/v1/gw-a1/cmd", "hall3/#", "hefa/v1/state/#", "$SYS/#", "$SYS/broker/version",
+    "$share/ingest/hefa/v1/+/data", "$share/ingest-event/hefa/v1/+/event", "$share/x/hefa/v1/+/ack", "$share/x/#",
+]  # fmt: skip
+STATE = "hefa/v1/state/ingest/w1"
+# What each role may hear of all that is said; a gateway hears what is said to itself.
+HEARS = {
+    "gw-a2": {"hefa/v1/gw-a2/ack", STATE},
+    "gw-a1": {"hefa/v1/gw-a1/ack", "hefa/v1/gw-a1/err", STATE},
+    "ingest": {"hefa/v1/gw-a1/data", "hefa/v1/gw-a1/event", "hefa/v1/gw-a1/status", STATE},
+    "health": {STATE},
+    "gw-hall3": {"hall3/t", STATE},
+    "plc": {STATE},
+}
 
 
 def test_a_forbidden_subscription_delivers_nothing(secured: Any) -> None:
-    """The broker may grant it, as mosquitto does; what counts is that nothing comes through it."""
-    filters = [
-        "#", "hefa/#", "hefa/v1/#", "hefa/v1/+/data", "hefa/v1/gw-a1/data", "hefa/v1/gw-a1/ack", "hefa/v1/+/ack",
-        "hefa/v1/gw-a1/cmd", "hefa/v1/gw-a1/status", "$share/ingest/hefa/v1/+/data", "$share/x/hefa/v1/+/ack", "$SYS/#",
-    ]  # fmt: skip
-    with (
-        peer(secured.plain("gw-a1"), "spied-on") as gateway,
-        peer(secured.plain("ingest"), "spied-on-ingest") as ingest,
-        peer(secured.by_certificate("gw-a2"), "spy") as spy,
-    ):
-        for one in filters:
-            spy.client.subscribe(one, qos=1)
-        eventually(lambda: len(spy.granted) == len(filters))
+    """The broker may grant it, as mosquitto does; what counts is that nothing comes through it. Every role, by every
+    filter at once, while everything is said that can be."""
+    with ExitStack() as stack:
+
+        def enter(url: str, name: str) -> Peer:
+            return stack.enter_context(peer(url, name))
+
+        gateway, ingest = enter(secured.plain("gw-a1"), "speaks"), enter(secured.plain("ingest"), "answers")
+        device = enter(secured.plain("plc"), "device")
+        spies = {user: enter(secured.plain(user), f"spy-{user}") for user in HEARS if user != "gw-a2"}
+        spies["gw-a2"] = enter(secured.by_certificate("gw-a2"), "spy")
+        for spy in spies.values():
+            for one in FILTERS:
+                spy.client.subscribe(one, qos=1)
+        eventually(lambda: all(len(spy.granted) == len(FILTERS) for spy in spies.values()))
         for topic in ALLOWED:
             gateway.answer(topic)
-        ingest.answer("hefa/v1/gw-a1/ack")
-        ingest.answer("hefa/v1/gw-a1/err")
-        assert ingest.answer("hefa/v1/gw-a2/ack", b"own") == "Success"  # the last one: what came before has come
-        first = spy.heard.get(timeout=60)
-        assert first == ("hefa/v1/gw-a2/ack", b"own")
-        heard = {first[0]} | {spy.heard.get_nowait()[0] for _ in range(spy.heard.qsize())}
-    assert heard == {"hefa/v1/gw-a2/ack"}
+        device.answer("hall3/t")
+        for topic in ("hefa/v1/gw-a1/ack", "hefa/v1/gw-a1/err", "hefa/v1/gw-a2/ack"):
+            ingest.answer(topic)
+        assert ingest.answer(STATE, b"last") == "Success"  # what came before has come when this has
+        for user, spy in spies.items():
+            heard: set[str] = set()
+            while STATE not in heard:
+                heard.add(spy.heard.get(timeout=60)[0])
+            heard |= {spy.heard.get_nowait()[0] for _ in range(spy.heard.qsize())}
+            assert {topic for topic in heard if topic != "$SYS/broker/uptime" or user != "health"} == HEARS[user], user
+
+
+@pytest.mark.parametrize("door", ["by_certificate", "by_password"])
+def test_nobody_ends_anothers_session_from_the_network(secured: Any, door: str) -> None:
+    """Where the plant's network comes in, a client is called as its user is: a foreign client id takes nobody over."""
+    with (
+        peer(secured.plain("ingest"), "w1") as worker,
+        peer(secured.plain("gw-a1"), "gw-a1") as near,
+        peer(secured.by_certificate("gw-moved"), "gw-moved") as far,
+    ):
+        for victim in ("w1", "gw-a1", "gw-moved", "health"):
+            with peer(getattr(secured, door)("gw-a2"), victim) as attacker:
+                assert attacker.answer("hefa/v1/gw-a2/status") != DENIED
+        assert worker.answer("hefa/v1/gw-a1/ack") in {"Success", "No matching subscribers"}
+        near.answer("hefa/v1/gw-a1/data")
+        far.answer("hefa/v1/gw-moved/data")
+        assert [victim.ended for victim in (worker, near, far)] == [[], [], []]
+        with peer(getattr(secured, door)("gw-moved"), "other"):  # oneself: the newer session stays
+            eventually(lambda: far.ended)
+
+
+def test_a_gateway_cannot_join_the_workers_and_take_their_messages_away(secured: Any) -> None:
+    """mosquitto lets anybody into a share and drops what a member may not read: so the name of ours is a secret."""
+    url = secured.plain("ingest")
+    mine, _ = topics.shared(share_group(url))
+    assert share_group(url) == share_group(secured.by_password("ingest")) != share_group(secured.plain("gw-a2"))
+    with (
+        peer(url, "worker") as ingest,
+        peer(secured.plain("gw-a1"), "honest") as gateway,
+        peer(secured.by_password("gw-a2"), "thief") as thief,
+    ):
+        ingest.client.subscribe(mine, qos=1)
+        for group in ("ingest", "ingest-", share_group(secured.plain("gw-a2"))):
+            thief.client.subscribe(topics.shared(group)[0], qos=1)
+        eventually(lambda: ingest.granted and len(thief.granted) == 3)
+        for number in range(20):
+            gateway.answer("hefa/v1/gw-a1/data", str(number).encode())
+        heard = {ingest.heard.get(timeout=60)[1] for _ in range(20)}
+        assert heard == {str(number).encode() for number in range(20)}
+        assert thief.heard.empty()
 
 
 def test_ingest_hears_every_gateway_through_its_share(secured: Any) -> None:

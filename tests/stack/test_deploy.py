@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from hefa_apps.config import Settings as AppsSettings
+from hefa_edge.config import Settings as EdgeSettings
+from hefa_platform.config import Settings as PlatformSettings
 from hefa_platform.secrets import PARTS
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +64,30 @@ def test_each_service_reads_its_own_secrets_only() -> None:
             shared = {"load": "migrate"}
             assert folder == f"for/{shared.get(name, name)}"
             assert folder.removeprefix("for/") in PARTS
+
+
+TIERS = {"edge": EdgeSettings, "apps": AppsSettings, **dict.fromkeys(("ingest", "maintain", "api"), PlatformSettings)}
+# What Compose settles itself, and what only makes sense for one service of several: a compose.override.yaml is for that.
+NOT_FROM_ENV = {
+    "HEFA_SECRETS_DIR", "HEFA_SEEDS", "HEFA_DATA_DIR", "HEFA_API_HOST", "HEFA_API_URL", "HEFA_PORTAL_HOST",
+    "HEFA_DSN", "HEFA_MQTT_URL", "HEFA_SOURCE_URL", "HEFA_DISK", "HEFA_FLOWSHEET", "HEFA_SESSION_KEY",
+}  # fmt: skip
+
+
+def test_a_setting_of_env_reaches_those_whom_it_concerns_and_nobody_else() -> None:
+    """Nothing of .env is handed to all: each service names what it takes, and each setting is taken by somebody."""
+    assert not [name for name, service in SERVICES.items() if "env_file" in service]
+    taken: set[str] = set()
+    for name, service in SERVICES.items():
+        mine = {key for key, value in service.get("environment", {}).items() if value is None}
+        known = TIERS.get(name, PlatformSettings).model_fields
+        assert {key.removeprefix("HEFA_").lower() for key in mine} <= set(known), name
+        taken |= mine
+    assert not taken & NOT_FROM_ENV
+    example = set(re.findall(r"^#(HEFA_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    used = taken | set(re.findall(r"\$\{(HEFA_\w+):-", (ROOT / "docker-compose.yml").read_text()))
+    own = {"HEFA_API_PORT", "HEFA_PORTAL_PORT", "HEFA_TEST_DSN", "HEFA_TEST_REQUIRE", "HEFA_CHROMIUM"}
+    assert example - used - own == NOT_FROM_ENV & example
 
 
 def test_only_loopback_is_published_and_never_the_database() -> None:
