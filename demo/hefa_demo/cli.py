@@ -49,8 +49,12 @@ def demo(
         typer.Option(help="MQTT broker; without a wish mosquitto where it is installed, else the embedded iotcore."),
     ] = None,
     scenario: Annotated[
-        str | None, typer.Option(help="A story of faults from seeds/scenarios, such as normal-month.", metavar="NAME")
-    ] = None,
+        str,
+        typer.Option(
+            help="A story from seeds/scenarios: what is made when, and what goes wrong. none: the plant at its design feed.",
+            metavar="NAME",
+        ),
+    ] = "busy-month",
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what earlier runs kept, and begin anew.")] = False,
 ) -> None:
     """Run the plant, the gateways, the platform and the portal here, until Ctrl-C."""

@@ -33,7 +33,7 @@ class Options:
     dsn: str | None = None
     broker: str | None = None
     fresh: bool = False
-    scenario: str | None = None
+    scenario: str = "busy-month"
 
 
 @dataclass(frozen=True)

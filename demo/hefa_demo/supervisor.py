@@ -212,9 +212,9 @@ class Supervisor:
         self.screen.step(f"the history is complete: {readings:,} readings through MQTT")
 
     def _story(self) -> list[str]:
-        """Which plant `hefa-edge` shows: how many tags, and what goes wrong."""
+        """Which plant `hefa-edge` shows: how many tags, what is made when, and what goes wrong."""
         scenario = self.options.scenario
-        return ["--profile", self.options.profile, *(("--scenario", scenario) if scenario else ())]
+        return ["--profile", self.options.profile, *(("--scenario", scenario) if scenario != "none" else ())]
 
     def _until_live(self, since: datetime) -> None:
         """Wait until every tier is well and REST serves a reading that the live gateways made."""

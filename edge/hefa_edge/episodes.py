@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ import msgspec
 from hefa_contract.event import Fault as Label
 from hefa_contract.plant import Plant, Tag
 from hefa_edge.catalogue import Catalogue, Fault, FaultError, duration
+from hefa_edge.plan import Plan, Planned
 from hefa_edge.plant.disturbances import CALM, Disturbances
 from hefa_edge.plant.nature import Floats, swing, waves
 
@@ -27,7 +28,7 @@ _EVER = 1 << 62
 _NEUTRAL = {"flow_scale": 1.0, "probe_lag": 8.0}
 _DAY_US = 86_400e6
 _FROZEN_S = 1e12  # lag of an electrode that has stopped to move
-_FACTORS = ("prnd_factor", "acid_strength", "gas_heat")
+_FACTORS = ("prnd_factor", "acid_strength", "gas_heat", "pace")
 
 
 class Episode(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,12 +63,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A story of the plant."""
+    """A story of the plant: what goes wrong, and what is planned."""
 
     title: str
     description: str
     source: str
     faults: list[Rule] = []
+    plan: Plan | None = None
 
 
 class Strike(NamedTuple):
@@ -110,11 +112,14 @@ class Troubles:
     scenario: Scenario | None = None
     injected: Sequence[Episode] = ()
     _rules: list[_Recurring] = field(init=False)
+    _planned: Planned | None = field(init=False, default=None)
     _waves: dict[str, tuple[Floats, Floats]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         rules = [] if self.scenario is None else self.scenario.faults
         self._rules = [_recurring(self.catalogue, self.plant, rule) for rule in rules]
+        if self.scenario is not None and self.scenario.plan is not None:
+            self._planned = Planned(self.scenario.plan, self.plant, self.seed)
 
     def hear(self, injected: Sequence[Episode]) -> None:
         """Take what was injected; what the catalogue does not know any more is left out."""
@@ -139,9 +144,13 @@ class Troubles:
         return strikes
 
     def disturbances(self, ts: int) -> Disturbances:
-        """What acts on the plant in the minute that begins at `ts`: its `Schedule`."""
+        """What acts on the plant in the minute that begins at `ts`, and what is planned: its `Schedule`."""
         strikes = [strike for strike in self.active(ts) if strike.kind.acts in ("plant", "sensor")]
-        return combined(strikes, self.plant, ts) if strikes else CALM
+        acting = combined(strikes, self.plant, ts) if strikes else CALM
+        if self._planned is None:
+            return acting
+        pace, resting = self._planned.pace(ts), self._planned.resting(ts)
+        return replace(acting, pace=acting.pace * pace, resting=acting.resting | resting)
 
     def missed(self, after: int, until: int) -> list[Strike]:
         """Say which registers were changed in (after, until] with nobody looking: the last change of each."""
@@ -188,7 +197,7 @@ def combined(strikes: Sequence[Strike], plant: Plant, ts: int) -> Disturbances:
             changed[on] = changed.get(on, 1.0) * (1 + severity * (kind.full - 1))
         elif on == "automatic":
             changed[on] = False
-        elif on == "tripped":
+        elif on in ("tripped", "resting"):
             changed[on] = changed.get(on, frozenset()) | frozenset(kind.trips or [name])
         elif isinstance(getattr(CALM, on), float):
             changed[on] = changed.get(on, 0.0) + severity * kind.full

@@ -35,6 +35,20 @@ def test_the_band_holds_about_nine_in_ten() -> None:
     assert 0.8 < np.mean(kept) < 0.98
 
 
+@pytest.mark.parametrize("now", [0, 9, 17])
+def test_days_of_a_plan_and_hours_of_maintenance_are_forecast_better_than_naive(now: int) -> None:
+    """Each day at eight another load, within campaigns of six days; on Wednesdays eight hours at little load."""
+    chance = np.random.default_rng(4)
+    hours = np.arange(29 * 24) - 8
+    campaign, day = chance.uniform(0.9, 1.07, 6), 0.03 * chance.standard_normal(31)
+    load = campaign[hours // (24 * 6)] + day[hours // 24]
+    load = np.where((hours // 24 % 7 == 2) & (hours % 24 < 8), 0.6 * load, load)
+    y = 500 + 1400 * np.convolve(load, np.full(3, 1 / 3), mode="same") + 10 * chance.standard_normal(len(load))
+    found = run(y[: 28 * 24 + now], ahead=[(now + i) % 24 for i in range(24)])
+    assert found.shown
+    assert found.skill > 0.1
+
+
 @pytest.mark.parametrize(
     ("y", "reason"),
     [

@@ -37,7 +37,7 @@ def tell(plant, known):
 def test_all_scenarios_of_the_issue_can_be_played(tell) -> None:
     wanted = {
         "normal-month", "feed-swing", "bad-acid", "kiln-air-leak", "mvr-fouling", "night-water-leak", "meter-swap",
-        "gateway-outage", "digital-off", "digital-on",
+        "gateway-outage", "digital-off", "digital-on", "busy-month",
     }  # fmt: skip
     assert set(episodes.scenarios(TEXTS)) == wanted
     month = [tell(name).labels(MIDNIGHT, MIDNIGHT + 30 * 24 * HOUR) for name in sorted(wanted)]
@@ -123,6 +123,6 @@ def test_a_bad_scenario_is_told_what_is_wrong(tell, rule: str, said: str) -> Non
 
 
 def test_a_scenario_that_is_not_there(tell) -> None:
-    with pytest.raises(FaultError, match="no scenario 'holiday'; there are bad-acid, digital-off"):
+    with pytest.raises(FaultError, match="no scenario 'holiday'; there are bad-acid, busy-month"):
         tell("holiday")
     assert tell(None).scenario is None

@@ -66,6 +66,7 @@ FAULTS = {
     "feed pump tripped": Disturbances(tripped=frozenset({"P-243", "P-245"})),
     "emulsion, frost": Disturbances(emulsion={"SXA": 1.0}, ambient=-25.0),
     "by hand": Disturbances(automatic=False),
+    "turned down, a kiln rests": Disturbances(pace=0.6, resting=frozenset({"RKN-402"})),
 }  # fmt: skip
 
 

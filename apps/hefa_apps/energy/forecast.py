@@ -1,11 +1,12 @@
 """Tomorrow's use by the hour, from the hours that have been, and how good such forecasts have been. Pure.
 
-The model is a level that follows the newest days and a profile by the hour of the local day, both smoothed; how much
-is chosen on the older part of the past, so that the backtest judges it on days it has not seen. It is worth showing
-only when it beats what anybody can guess: the same hour of the day before, and of the week before.
+The model adds up a profile by the hour of the local day, a pattern of the week, and a level: that of the newest hours,
+which fades into that of weeks. How much of each is believed is chosen anew for every day from the forecasts of the
+days before it, so that the backtest judges each on hours that it has not seen. It is worth showing only when it beats
+what anybody can guess: the same hour of the day before, and of the week before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,9 +19,13 @@ HORIZON = 24  # hours
 WEEK = 168
 LEAST = 10 * HORIZON  # hours of past without which there is nothing to learn from
 ORIGINS = 14  # days that the backtest judges at most
-_LEVELS = (0.0, 0.15, 0.3, 0.6, 1.0)  # weight of the newest day in the level; 0 = the mean of all
-_PROFILES = (0.0, 0.3, 0.6, 1.0)  # how much of the profile by hour is believed
-_MEMORY = 28  # days that the profile looks back
+_NEWEST = (6, 24, 72)  # hours that tell the level of now
+_FADES = (0.0, 0.9, 0.97, 1.0)  # share of it that is left after each hour ahead; the rest is the level of weeks
+_PROFILES = (0.0, 1.0)  # how much of the profile by hour is believed
+_WEEKLY = (0.0, 0.5, 1.0)  # and of the pattern of the week
+_CHOICES = tuple(product(_PROFILES, _WEEKLY, _NEWEST, _FADES))
+_MEMORY = 28  # days that the model looks back
+_LEARNT = 14  # days whose forecasts decide what is believed on the next
 _BETTER = 0.02  # what beats naive by less than this is no better
 
 
@@ -63,14 +68,14 @@ def forecast(energy: Sequence[float | None], hours: Sequence[int], ahead: Sequen
     if int(np.isfinite(y).sum()) < LEAST:
         return Forecast((), (), (), empty, empty, empty, None, 0, shown=False, reason="past")
     days = min(ORIGINS, len(y) // HORIZON - 7)
-    origins = [len(y) - HORIZON * back for back in range(days, 0, -1)]
-    learnt = _best(y[: origins[0]], clock[: origins[0]])
+    tried = range(min(days + _LEARNT, len(y) // HORIZON - 3), 0, -1)  # days before the end, the oldest first
+    guesses = {back: _guesses(y, clock, len(y) - HORIZON * back, clock[_day(y, back)]) for back in tried}
+    missed = {back: np.abs(guess - y[_day(y, back)]) for back, guess in guesses.items()}
     errors: list[Array] = []
     naive: dict[int, list[Array]] = {HORIZON: [], WEEK: []}
-    for origin in origins:
-        truth = y[origin : origin + HORIZON]
-        guess = _model(y[:origin], clock[:origin], clock[origin : origin + HORIZON], *learnt)
-        errors.append(truth - guess)
+    for back in range(days, 0, -1):
+        truth, origin = y[_day(y, back)], len(y) - HORIZON * back
+        errors.append(truth - guesses[back][_best(missed, back)])
         for lag, kept in naive.items():
             kept.append(truth - y[origin - lag : origin - lag + HORIZON] if origin >= lag else np.full(HORIZON, np.nan))
     # All three are judged on the same hours, or the one with gaps would have the easier task.
@@ -86,7 +91,7 @@ def forecast(energy: Sequence[float | None], hours: Sequence[int], ahead: Sequen
     skill = 1 - model.mae / best if best > 0 else 0.0
     if skill < _BETTER:
         return Forecast((), (), (), model, before, week, skill, days, shown=False, reason="naive")
-    values = _model(y, clock, np.asarray(ahead, dtype=int), *learnt)
+    values = _guesses(y, clock, len(y), np.asarray(ahead, dtype=int))[_best(missed, 0)]
     low, high = np.quantile(parts[0][judged], (0.05, 0.95))
     return Forecast(
         tuple(map(float, values)),
@@ -107,40 +112,57 @@ def _score(errors: Array, judged: npt.NDArray[np.bool_]) -> Score:
     return Score(float(np.abs(errors[judged]).mean()) if count else None, count)
 
 
-def _best(y: Array, clock: npt.NDArray[np.int_]) -> tuple[float, float]:
-    """The smoothing that forecast the older past best."""
-
-    def error(pair: tuple[float, float]) -> float:
-        missed = []
-        for origin in range(len(y) - HORIZON, max(3 * HORIZON, len(y) - ORIGINS * HORIZON) - 1, -HORIZON):
-            ahead = clock[origin : origin + HORIZON]
-            missed.append(np.abs(y[origin : origin + HORIZON] - _model(y[:origin], clock[:origin], ahead, *pair)))
-        found = np.concatenate(missed) if missed else np.array([np.nan])
-        found = found[np.isfinite(found)]
-        return float(found.mean()) if len(found) else float("inf")
-
-    return min(product(_LEVELS, _PROFILES), key=error)
+def _day(y: Array, back: int) -> slice:
+    return slice(len(y) - HORIZON * back, len(y) - HORIZON * (back - 1))
 
 
-def _model(y: Array, clock: npt.NDArray[np.int_], ahead: npt.NDArray[np.int_], newest: float, believed: float) -> Array:
-    """Level of the newest days plus the profile by hour."""
-    days = min(_MEMORY, len(y) // HORIZON)
-    tail, hours = y[len(y) - days * HORIZON :].reshape(days, HORIZON), clock[len(y) - days * HORIZON :]
-    with np.errstate(invalid="ignore"):
-        known = np.isfinite(tail)
-        counts = known.sum(axis=1)
-        means = np.where(counts > 0, np.nansum(tail, axis=1) / np.maximum(counts, 1), np.nan)
-    usable = np.flatnonzero(np.isfinite(means))
-    if not len(usable):
-        return np.full(len(ahead), np.nan)
-    level = float(means[usable].mean())
-    if newest > 0:
-        level = float(means[usable[0]])
-        for i in usable[1:]:
-            level += newest * (float(means[i]) - level)
-    apart = (tail - means[:, None]).ravel()
-    profile = np.zeros(24)
-    for hour in range(24):
-        of_hour = apart[(hours == hour) & np.isfinite(apart)]
-        profile[hour] = of_hour.mean() if len(of_hour) else 0.0
-    return level + believed * profile[ahead]
+def _best(missed: Mapping[int, Array], back: int) -> int:
+    """The choice that forecast the days before the one `back` from the end best; the plainest where none is known."""
+    told = [missed[day] for day in range(back + 1, back + 1 + _LEARNT) if day in missed]
+    known = np.concatenate(told, axis=1) if told else np.empty((len(_CHOICES), 0))
+    known = known[:, np.isfinite(known).all(axis=0)]
+    return int(known.mean(axis=1).argmin()) if known.size else _CHOICES.index((1.0, 0.0, 24, 1.0))
+
+
+def _guesses(y: Array, clock: npt.NDArray[np.int_], origin: int, ahead: npt.NDArray[np.int_]) -> Array:
+    """Forecast the hours from `origin` on, of the local hours `ahead`, by every choice: (choices, hours)."""
+    begin = max(0, origin - _MEMORY * HORIZON)
+    past, hours = y[begin:origin], clock[begin:origin]
+    if not np.isfinite(past).any():
+        return np.full((len(_CHOICES), len(ahead)), np.nan)
+    profile, later = _profile(past, hours), np.arange(1, len(ahead) + 1)
+    rows = []
+    for believed, weekly in product(_PROFILES, _WEEKLY):
+        apart = past - believed * profile[hours]
+        weeks = weekly * _weeks(apart)
+        level = apart - np.tile(weeks, len(apart) // WEEK + 1)[-len(apart) :]
+        shape = believed * profile[ahead] + weeks[np.arange(len(ahead)) % WEEK]
+        whole = float(np.nanmean(level))
+        for newest, fade in product(_NEWEST, _FADES):
+            tail = level[-newest:]
+            now = float(np.nanmean(tail)) if np.isfinite(tail).any() else whole
+            rows.append(whole + (now - whole) * fade**later + shape)
+    return np.array(rows)
+
+
+def _profile(past: Array, hours: npt.NDArray[np.int_]) -> Array:
+    """How far each hour of the local day lies from the mean of the 24 hours that it is in."""
+    days = len(past) // HORIZON
+    tail, clock = (x[len(past) - days * HORIZON :].reshape(days, HORIZON) for x in (past, hours))
+    told = np.isfinite(tail).any(axis=1)
+    tail, clock = tail[told], clock[told]
+    apart = tail - np.nanmean(tail, axis=1, keepdims=True) if len(tail) else tail
+    of_hour = [apart[(clock == hour) & np.isfinite(apart)] for hour in range(HORIZON)]
+    return np.array([float(some.mean()) if len(some) else 0.0 for some in of_hour])
+
+
+def _weeks(apart: Array) -> Array:
+    """How far each hour of the week, counted on from the end, lies from its week; shrunk where weeks are few."""
+    weeks = -(-len(apart) // WEEK)
+    table = np.concatenate([np.full(weeks * WEEK - len(apart), np.nan), apart]).reshape(weeks, WEEK)
+    table = table[np.isfinite(table).sum(axis=1) > WEEK // 2]
+    if len(table) < 2:
+        return np.zeros(WEEK)
+    table = table - np.nanmean(table, axis=1, keepdims=True)
+    count = np.isfinite(table).sum(axis=0)
+    return np.asarray(np.nansum(table, axis=0) / np.maximum(count, 1) * count / (count + 1))

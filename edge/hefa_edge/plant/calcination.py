@@ -19,6 +19,7 @@ from hefa_edge.plant.substances import CO2, OXIDE, RE, WATER, C, Floats, vector
 
 _MEAN_AMBIENT = 8.0
 _KJ_PER_MINUTE = 60.0
+_WORKED_OFF_H = 36.0  # what waited in the bunker while a kiln rested goes in on top of what comes
 
 
 class Burnt(NamedTuple):
@@ -41,6 +42,7 @@ class Kiln:
         self.design_gas = build.gas
         self._usual_excess = build.air / (kilns.air_ratio * build.gas)
         self._inside = [layout.vessel(f"{unit} part {k}") for k in range(build.stages)]
+        self._bunker = layout.vessel(f"{unit} bunker")
         self._fire = layout.number(f"{unit}.fire", build.fire)
         self._integral = layout.number(f"{unit}.gas", build.gas)
         zone_units = [f"z{k:02d}" for k in range(1, build.zones + 1)]
@@ -73,7 +75,13 @@ class Kiln:
         """Run a minute on the cake that comes."""
         process, hours, truth, build = minute.process, minute.hours, minute.truth, self._build
         number, acting = process.number, minute.acting
-        inside = cake
+        resting = self._unit in acting.resting
+        bunker = process.held[self._bunker]
+        bunker += cake
+        inside = np.zeros(len(cake))
+        if not resting:
+            inside = cake + (bunker - cake) * -math.expm1(-hours / _WORKED_OFF_H)
+            bunker -= inside
         for vessel in self._inside:
             inside = process.delay(vessel, inside, hours, build.residence_h / build.stages)
         re = inside[RE]
@@ -131,8 +139,8 @@ class Kiln:
         excess = air / (self._kilns.air_ratio * gas)
         truth[self._o2] = min(self._normal[self._o2] + _oxygen(excess) - _oxygen(self._usual_excess) + false_air, 20.9)
         truth[self._rate] = oxide_kg / hours
-        truth[self._cake] = cake_kg / hours
-        truth[self._mode] = 2.0
+        truth[self._cake] = 0.0 if resting else cake_kg / hours
+        truth[self._mode] = 1.0 if resting else 2.0  # kept hot without feed, as when it heats up
         truth[self._loi] = loi
         tag, normal = self._tag, self._normal
         truth[tag["push"]] = push

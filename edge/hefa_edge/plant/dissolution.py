@@ -102,7 +102,7 @@ class Dissolution:
         """Run a minute; `draw` is the liquor that extraction takes, m3."""
         process, hours, truth = minute.process, minute.hours, minute.truth
         number, wander = process.number, minute.wander
-        pull = 1.0 + 1.5 * (0.55 - number[self._tank_seen] / 100)
+        pull = minute.acting.pace * (1.0 + 1.5 * (0.55 - number[self._tank_seen] / 100))
         rates = [BELT * pull * (1 + 0.004 * wander[i]) for i in self._belt_wander]
         tons = sum(rates) * hours
         carbonate = process.take_in(self._in["carbonate"], self.carbonate(minute, number[self._tons]) * tons)

@@ -180,7 +180,7 @@ class Extraction:
 
     def feed_draw(self, minute: Minute) -> float:
         """Take the feed liquor of SXA for this minute, m3: its loop runs first, the tank gives what it has."""
-        return self.lines[0].loop["feed"].run(minute, self.feed_m3) * minute.hours
+        return self.lines[0].loop["feed"].run(minute, self.feed_m3 * minute.acting.pace) * minute.hours
 
     def run(self, minute: Minute, liquor: Floats) -> Extracted:
         """Run a minute on the feed liquor that was drawn."""
@@ -189,7 +189,7 @@ class Extraction:
         raffinate_a, prnd, wash_a, a_sum = self._line(minute, a, liquor, 0)
         level = process.number[self._raffinate_level]
         pull = (1 + 1.2 * (level - 55.0) / 100) * min(level / 20.0, 1.0)  # an emptying tank is spared
-        draw = b.loop["feed"].run(minute, b.loop["feed"].design * pull) * hours
+        draw = b.loop["feed"].run(minute, b.loop["feed"].design * minute.acting.pace * pull) * hours
         b_feed = process.supply(self._raffinate, raffinate_a, draw, _TANK)
         process.number[self._raffinate_level] = 100 * float(process.held[self._raffinate][VOLUME]) / 50
         raffinate_b, ce, wash_b, b_sum = self._line(minute, b, b_feed, 1)
@@ -239,7 +239,7 @@ class Extraction:
         fed = float(re.sum()) / hours
         fractions = re / max(re.sum(), 1e-12)
 
-        organic = line.loop["org"].run(minute, line.loop["org"].design)
+        organic = line.loop["org"].run(minute, line.loop["org"].design * acting.pace)
         # NaOH follows the organic, so that the saponification degree stays.
         ratio = organic / line.loop["org"].design
         naoh = line.loop["naoh"].run(minute, 3 * self._soap_nominal[nth] / self._naoh * ratio)
@@ -271,7 +271,7 @@ class Extraction:
         raffinate[RE] = out.raffinate
         # Where a soaped site took an RE it gave three Na to the aqueous phase, which leaves as brine.
         raffinate[CL] += 3 * (float(out.raffinate.sum()) - float(re.sum())) - float(acid[CL])
-        strip_flow = line.loop["strip"].run(minute, line.loop["strip"].design)
+        strip_flow = line.loop["strip"].run(minute, line.loop["strip"].design * acting.pace)
         strip = STRIP_ACID * (strip_flow * hours)
         strip[CL] *= strength
         process.take_in(self._in["HCl"], _undiluted(strip))
