@@ -17,7 +17,7 @@ from hefa_apps.session import Sessions
 
 logger = logging.getLogger(__name__)
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="The portal: live wall, energy, material.")
+cli = typer.Typer(no_args_is_help=True, add_completion=False, help="The portal: the live wall and the apps of the departments.")
 
 
 @cli.callback()

@@ -127,8 +127,9 @@ class Drill:
 
     def _refill(self) -> None:
         """As after a restore of the database: the gateways send all they still hold, which the ledger knows already."""
+        before = self._duplicates()
         self._command("hefa-platform", "refill")
-        self._until(lambda: self._waiting() > 100 or self._duplicates() > 0, "nobody sent anything again")
+        self._until(lambda: self._duplicates() > before, "nobody sent anything again")
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
