@@ -29,7 +29,7 @@ from hefa_apps.live.wall import read_layout
 from hefa_apps.metrics import Desk, load, use
 from hefa_apps.page import STATIC, App, Pages, pages
 from hefa_apps.period import PeriodError
-from hefa_apps.session import COOKIE, VISIT, Sessions, foreign, plausible
+from hefa_apps.session import COOKIE, VISIT, Guesses, Sessions, address_of, bearer, foreign, guessing, plausible
 from hefa_apps.words import Words
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ def create_app(
     )
     app.state.platform = platform
     app.state.sessions = sessions
+    app.state.guesses = Guesses()
     app.state.layout = read_layout(layout)
     app.state.desk = desk_of(APPS)
     app.state.pages = Pages(tuple(a.name for a in APPS if a.listed), simulated=simulated, words=Words())
@@ -174,9 +175,12 @@ def _sign_in_routes(app: FastAPI, sessions: Sessions, platform: Platform) -> Non
         key = key.strip()
         if not plausible(key):
             return _sign_in_page(request, sessions, next, "sign_in.error.key", 401)
+        if guessing(request, key):
+            return _sign_in_page(request, sessions, next, "sign_in.error.guesses", 429)
         try:
             platform.caller(key).root()
         except Denied:
+            _wrong_key(request)
             return _sign_in_page(request, sessions, next, "sign_in.error.key", 401)
         except Unavailable:
             return _sign_in_page(request, sessions, next, "sign_in.error.platform", 503)
@@ -227,6 +231,8 @@ def _error_pages(app: FastAPI) -> None:
     @on(Denied)
     async def denied(request: Request, error: Exception) -> Response:
         assert isinstance(error, Denied)
+        if error.status == 401 and bearer(request):
+            _wrong_key(request)
         if error.status == 401 and not _api(request):
             onward = quote(request.url.path + (f"?{request.url.query}" if request.url.query else ""), safe="/?=&")
             response: Response = RedirectResponse(f"/sign-in?next={quote(onward, safe='')}", 303)
@@ -270,6 +276,10 @@ def _error_pages(app: FastAPI) -> None:
         return _problem(request, 500, "bug", "")
 
 
+def _wrong_key(request: Request) -> None:
+    request.app.state.guesses.wrong(address_of(request))
+
+
 def _api(request: Request) -> bool:
     return request.url.path.startswith("/api/")
 
@@ -280,7 +290,8 @@ def _problem(request: Request, status: int, kind: str, detail: str) -> Response:
     advice = shown.words(f"error.{kind}.advice")
     if _api(request):
         body = {"title": title, "status": status, "detail": detail or advice}
-        headers = {"Retry-After": "2"} if status == 503 else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        said = {401: ("WWW-Authenticate", "Bearer"), 429: ("Retry-After", "60"), 503: ("Retry-After", "2")}
+        headers = dict([said[status]] if status in said else [])
         return JSONResponse(body, status, media_type="application/problem+json", headers=headers)
     return shown.render(
         request, "templates/error.html", status=status, kind=kind, title=title, advice=advice, detail=detail

@@ -11,6 +11,9 @@ import hmac
 import json
 import re
 import secrets
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -65,6 +68,46 @@ class Sessions:
         return bool(nonce) and hmac.compare_digest(self.csrf(nonce).encode(), token.encode())
 
 
+class Guesses:
+    """Makes an address wait that tries wrong keys: ten at once, then one a minute. Thread-safe.
+
+    The platform sees all people of a portal at one address, and would make them wait for each other.
+    """
+
+    AT_ONCE, EACH_S = 10, 60.0
+    _KEPT = 10_000
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}  # when an address will have earned all its tries back
+
+    def wrong(self, address: str) -> None:
+        """Count a wrong key."""
+        now = self._clock()
+        with self._lock:
+            if len(self._until) >= self._KEPT:
+                self._until = {name: until for name, until in self._until.items() if until > now}
+            self._until[address] = max(self._until.get(address, 0.0), now) + self.EACH_S
+
+    def wait(self, address: str) -> float:
+        """Return the seconds until this address may try another key, 0 when it may now."""
+        with self._lock:
+            owed = self._until.get(address, 0.0) - self._clock()
+        return max(0.0, owed - (self.AT_ONCE - 1) * self.EACH_S)
+
+
+def address_of(request: Request) -> str:
+    """Return whose request this is, as far as the network tells; behind a proxy that is trusted, whom it names."""
+    return request.client.host if request.client else ""
+
+
+def guessing(request: Request, key: str) -> float:
+    """Return the seconds that a key which the platform has not accepted before has to wait; 0: it may be tried."""
+    wait = cast(Guesses, request.app.state.guesses).wait(address_of(request))
+    return 0.0 if wait == 0 or cast(Platform, request.app.state.platform).accepted(key) else wait
+
+
 def plausible(key: str) -> bool:
     """Say whether text can be an API key at all, and so be put into a header."""
     return _KEY.fullmatch(key) is not None
@@ -88,10 +131,13 @@ def bearer(request: Request) -> str | None:
 def key_of(request: Request) -> str:
     """Return the key to ask the platform with.
 
-    Raises `Denied` 401 without a key or session, 403 for a write by cookie that does not carry the session's token.
+    Raises `Denied` 401 without a key or session, 403 for a write by cookie that does not carry the session's token, 429
+    for another key from an address that tried too many wrong ones.
     """
     key = bearer(request)
     if key:
+        if guessing(request, key):
+            raise Denied(429, "too many keys from this address were not valid: wait a little")
         return key
     sessions = cast(Sessions, request.app.state.sessions)
     session = sessions.open(request.cookies.get(COOKIE))

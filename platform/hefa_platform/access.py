@@ -2,7 +2,8 @@
 
 A key that was looked up is believed for a second: where it is revoked it ends at once, on other servers within that
 second. Every key and every address has a token bucket, so that one careless script does not take the database from the
-others; and who tries keys that do not exist soon has to wait, while those who were let in before go on.
+others; and who tries keys that do not exist soon has to wait, while those who were let in before go on. A valid key
+counts for itself only: many people ask from one address, that of a portal or of their company.
 """
 
 import hashlib
@@ -98,7 +99,8 @@ class _Buckets:
 class Access:
     """Turns the `Authorization` header into a principal. Thread-safe.
 
-    Rates are requests a second, with `burst` at once: of a key, of an address, and of keys that are none, by address.
+    Rates are requests a second, with `burst` at once: of a key, of requests without a valid one by address, and of new
+    keys that are none by address.
     """
 
     def __init__(
@@ -123,13 +125,14 @@ class Access:
 
     def principal(self, authorization: str | None, address: str = "") -> Principal:
         """The principal of `Bearer <key>`, asked from `address`. Raises Unauthenticated, TooMany, Unavailable."""
-        self._take(self._addresses, address, "This address asks too often")
         scheme, _, text = (authorization or "").strip().partition(" ")
         if not text or scheme.lower() != "bearer":
+            self._take(self._addresses, address, "This address asks too often without a key")
             raise Unauthenticated("A key is needed: send the header 'Authorization: Bearer hefa_…'.")
         key = self._find(text.strip(), address)
         state = key.state(datetime.now(UTC)) if key is not None else "not valid"
         if key is None or state != "valid":
+            self._take(self._addresses, address, "This address asks too often with keys that are not valid")
             raise Unauthenticated(f"The key is {state}: ask an admin for another one.")
         self._take(self._keys, key.key_id, "This key asks too often")
         return Principal(key.key_id, key.name, key.role, key.site)

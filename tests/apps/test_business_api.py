@@ -6,6 +6,7 @@ import csv
 import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -66,6 +67,26 @@ def test_from_the_receipt_of_a_feed_lot_to_the_margin_of_what_became_of_it(porta
     assert received["margin"] is not None
     by_mass = _get(portal, f"/api/business/lots/{PK}", allocation="mass")
     assert by_mass["cost"] != pytest.approx(packed["cost"])
+
+
+@pytest.mark.parametrize(
+    "name", ["PK/2026/11-01", "95 %25 pure 50%", "..dots./..", "镨钕 №1 é", "a+b&c=d;e?f#g", "'quoted' \"<b>\""]
+)
+def test_a_lot_may_have_any_name(portal: Any, name: str) -> None:
+    lot = f"BUSINESS-ODD {name}"
+    with httpx2.Client(base_url=portal.api, headers={"Authorization": f"Bearer {portal.key}"}) as api:
+        body = {"lot": lot, "action": "packed", "kind": "packed", "material": "PrNd oxide", "kg": 10.0, "parents": []}
+        body |= {"equipment": "A4-CALC.PACK.PK-421", "ts": (NOW - timedelta(hours=2)).isoformat()}
+        assert api.post("/v1/lots", json=body).status_code in (200, 201)
+    path = f"/api/business/lots/{quote(lot, safe='')}"
+    found = _get(portal, path)
+    assert (found["lot"], found["kg"]) == (lot, 10.0)
+    with portal.client() as client:
+        rows = list(csv.DictReader(io.StringIO(client.get(f"{path}/margin.csv").text)))
+        shown = client.get("/business/lots", params={"lot": lot})
+    assert [(row["lot"], row["product"]) for row in rows] == [(lot, "PrNd oxide")]
+    assert shown.status_code == 200
+    assert 'id="lot-margin"' in shown.text
 
 
 def test_the_margin_is_made_of_the_figures_of_the_other_apps(portal: Any) -> None:

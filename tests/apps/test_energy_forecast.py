@@ -46,7 +46,7 @@ def test_days_of_a_plan_and_hours_of_maintenance_are_forecast_better_than_naive(
     y = 500 + 1400 * np.convolve(load, np.full(3, 1 / 3), mode="same") + 10 * chance.standard_normal(len(load))
     found = run(y[: 28 * 24 + now], ahead=[(now + i) % 24 for i in range(24)])
     assert found.shown
-    assert found.skill > 0.1
+    assert found.skill > 0.2
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,23 @@ def test_a_wrong_key_does_not_sign_in(portal, key: str) -> None:
         assert client.get("/live").status_code == 303
 
 
+def test_who_guesses_keys_waits_while_the_others_behind_this_portal_go_on(empty_portal) -> None:
+    def asked(key: str) -> int:
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx2.get(f"{empty_portal.url}/api/live/overview", headers=headers, timeout=30).status_code
+
+    assert asked(empty_portal.key) == 200
+    tried = [asked(f"hefa_nobody_{n:04}_has_this_key") for n in range(14)]
+    assert tried[0] == 401
+    assert tried[-1] == 429
+    assert asked(empty_portal.key) == 200  # it was let in before
+    with browser(empty_portal) as client:
+        guessed = [sign_in(client, f"hefa_nobody_{n:04}_ever_had_it") for n in range(3)]
+        assert guessed[-1].status_code == 429
+        assert "Wait a minute" in guessed[-1].text
+        assert sign_in(client, empty_portal.key).status_code == 303
+
+
 @pytest.mark.parametrize(
     ("headers", "token"),
     [({}, "forged"), ({"Sec-Fetch-Site": "cross-site"}, None), ({"Origin": "https://elsewhere.example"}, None)],

@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from hefa_apps.client import Denied
 from hefa_apps.config import Settings
-from hefa_apps.session import COOKIE, Sessions, key_of, plausible
+from hefa_apps.session import COOKIE, Guesses, Sessions, key_of, plausible
 
 KEY = base64.urlsafe_b64encode(secrets.token_bytes(32))
 
@@ -35,6 +35,22 @@ def test_another_portals_cookie_is_no_session() -> None:
 def test_a_cookie_grows_old() -> None:
     cookie = Sessions(KEY, hours=1).seal("hefa_id_secret")
     assert Sessions(KEY, hours=-1 / 3600).open(cookie) is None
+
+
+def test_who_tries_wrong_keys_waits_and_others_do_not() -> None:
+    now = [1000.0]
+    guesses = Guesses(clock=lambda: now[0])
+    for _ in range(Guesses.AT_ONCE):
+        assert guesses.wait("a") == 0
+        guesses.wrong("a")
+    assert guesses.wait("a") == pytest.approx(Guesses.EACH_S)
+    assert guesses.wait("b") == 0
+    now[0] += Guesses.EACH_S
+    assert guesses.wait("a") == 0
+    guesses.wrong("a")
+    assert guesses.wait("a") > 0
+    now[0] += Guesses.AT_ONCE * Guesses.EACH_S
+    assert guesses.wait("a") == 0
 
 
 def test_a_form_is_good_for_one_browser() -> None:
@@ -79,6 +95,7 @@ def test_the_sealing_key_comes_from_the_setting_before_the_file(tmp_path, monkey
 def request(method: str, **headers: str) -> tuple[Request, Sessions]:
     app = Starlette()
     app.state.sessions = Sessions(KEY, hours=1)
+    app.state.guesses = Guesses()
     raw = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": "/api/x", "query_string": b"", "headers": raw, "app": app}
     return Request(scope), app.state.sessions

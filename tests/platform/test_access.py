@@ -118,15 +118,19 @@ def test_a_bucket_never_holds_more_than_its_burst() -> None:
     assert bucket.take(1000.5) == pytest.approx(0.5)
 
 
-def test_an_address_has_a_rate_whatever_its_keys(site: Any) -> None:
-    clock = Clock()
-    access = Access(site.api, address_rate=1, address_burst=2, clock=clock)
-    first, second = f"Bearer {site.key('viewer')}", f"Bearer {site.key('viewer')}"
-    access.principal(first, "192.0.2.1")
-    access.principal(second, "192.0.2.1")
-    with pytest.raises(TooMany, match="This address"):
-        access.principal(first, "192.0.2.1")
-    access.principal(first, "192.0.2.2")
+def test_an_address_has_a_rate_for_those_without_a_valid_key_and_many_people_may_share_it(site: Any) -> None:
+    access = Access(site.api, address_rate=1, address_burst=2, clock=Clock())
+    wrong = f"{site.key('viewer')[:-4]}0000"
+    for header in (None, f"Bearer {wrong}"):
+        with pytest.raises(Unauthenticated):
+            access.principal(header, "192.0.2.1")
+    for header in (None, f"Bearer {wrong}"):
+        with pytest.raises(TooMany, match="This address"):
+            access.principal(header, "192.0.2.1")
+    for _ in range(5):  # behind one portal, each with a key of their own
+        access.principal(f"Bearer {site.key('viewer')}", "192.0.2.1")
+    with pytest.raises(Unauthenticated):
+        access.principal(None, "192.0.2.2")
 
 
 def test_who_guesses_keys_has_to_wait_and_the_others_go_on(site: Any) -> None:

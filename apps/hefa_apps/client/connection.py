@@ -4,6 +4,7 @@ Reads are repeated when the platform is away for a moment. Writes are repeated o
 or when they carry an `Idempotency-Key`, with which a second arrival counts for nothing.
 """
 
+import hashlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
@@ -65,6 +66,7 @@ class Connection:
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="asking")
         self._lock = threading.Lock()
         self._held: dict[Hashable, tuple[float, Any]] = {}
+        self._accepted: set[bytes] = set()  # digests of keys that the platform let in
 
     def close(self) -> None:
         """Close all connections."""
@@ -137,9 +139,20 @@ class Connection:
             else:
                 if response.status_code != httpx2.codes.SERVICE_UNAVAILABLE or pause is None or not repeatable:
                     raise_for(response)
+                    self._accept(key)
                     return response.content
             self._sleep(pause)
         raise AssertionError("unreachable")
+
+    def accepted(self, key: str) -> bool:
+        """Say whether the platform has let this key in before: then it is no guess."""
+        return _digest(key) in self._accepted
+
+    def _accept(self, key: str) -> None:
+        with self._lock:
+            if len(self._accepted) >= 10_000:
+                self._accepted.clear()
+            self._accepted.add(_digest(key))
 
     def held(self, key: Hashable, seconds: float, load: Callable[[], T]) -> T:
         """Return what `load` gave at most `seconds` ago for this key, else load it."""
@@ -236,6 +249,10 @@ def _python(kind: Any, items: list[Any]) -> Any:
         return _adapter(kind).validate_python(items)
     except ValidationError as error:
         raise Unavailable(f"the platform's answer is not what this portal was written for: {error}") from error
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
 
 
 def _bearer(key: str) -> dict[str, str]:

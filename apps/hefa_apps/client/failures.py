@@ -10,7 +10,7 @@ class Denied(Exception):
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
-        self.status = status  # 401: sign in again; 403: the key is good, its role is not enough
+        self.status = status  # 401: sign in again; 403: the key is good, its role is not enough; 429: wait
         self.detail = detail
 
 

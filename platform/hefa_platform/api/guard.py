@@ -22,7 +22,7 @@ class Limits:
 
     rate: float = 50  # requests a second and key, on average
     burst: float = 200  # … and at once
-    address_rate: float = 500  # requests a second and address; a portal asks for many people
+    address_rate: float = 500  # requests a second and address without a valid key; one with a key counts for the key
     address_burst: float = 2000
     guess_rate: float = 0.2  # keys a second and address that are not known to be good
     guess_burst: float = 30
