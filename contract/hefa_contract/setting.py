@@ -28,9 +28,9 @@ Price = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
 Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
-Level = Literal["ll", "l", "h", "hh"]
+Level = Literal["ll", "l", "h", "hh", "bad", "stale", "silent"]
 Priority = Literal["high", "medium", "low"]
-LEVELS: tuple[Level, ...] = ("ll", "l", "h", "hh")
+LIMITS: tuple[Level, ...] = ("ll", "l", "h", "hh")
 
 
 class _Value(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,25 +175,47 @@ class Plan(_Value, frozen=True, kw_only=True):
     overhaul: Annotated[list[Stop], Meta(max_length=50)] = []
 
 
+class While(_Value, frozen=True, kw_only=True):
+    """While another tag shows one of these values: the tag named, or the one with this suffix on the same equipment."""
+
+    values: Annotated[list[Price], Meta(min_length=1, max_length=50)]
+    tag: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    suffix: Text | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tag is None) == (self.suffix is None):
+            raise ValueError("needs tag or suffix, one of the two")
+
+
 class AlarmRule(_Value, frozen=True, kw_only=True):
-    """What holds for the alarms of some tags: the first rule that fits decides each field it says."""
+    """What holds for the alarms of some tags: the first rule that fits decides each field it says.
+
+    `limits` are the alarms it speaks of: those of limits unless it says others, `bad` and `stale` of signals, `silent`
+    of gateways, which a rule names as `tag`. `latching`: over and seen, it stays until it is reset.
+    """
 
     template: Text | None = None
     suffix: Text | None = None
     area: Text | None = None
     tag: Text | None = None
-    limits: list[Level] = msgspec.field(default_factory=lambda: list(LEVELS))
+    limits: list[Level] = msgspec.field(default_factory=lambda: list(LIMITS))
     priority: Priority | None = None
     on_delay_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
     off_delay_s: Annotated[float, Meta(ge=0, le=3600)] | None = None
     deadband_percent: Annotated[float, Meta(ge=0, le=50)] | None = None
     enabled: bool | None = None
+    latching: bool | None = None
+    suppressed_while: While | None = None
 
 
 class Alarms(_Value, frozen=True, kw_only=True):
-    """How alarms are judged: delays, deadband in % of the engineering span, priority by limit, exceptions."""
+    """How alarms are judged: delays, deadband in % of the engineering span, priority by limit, exceptions.
+
+    `signal_delay_s` is the on-delay of bad and stale signals and of silent gateways.
+    """
 
     on_delay_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+    signal_delay_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
     off_delay_s: Annotated[float, Meta(ge=0, le=3600)] = 10.0
     deadband_percent: Annotated[float, Meta(ge=0, le=50)] = 1.0
     priorities: dict[Level, Priority] = {}

@@ -10,7 +10,7 @@ import time
 from itertools import cycle
 from typing import Literal
 
-from hefa_platform.store import alarm_watch, rollups, upkeep
+from hefa_platform.store import alarm_watch, rollups, signal_watch, upkeep
 from hefa_platform.store.database import Connection, Database, SchemaMissing, Unavailable
 from hefa_platform.store.migrations import require_current
 
@@ -68,6 +68,7 @@ class Keeper:
 
     def _keep(self, connection: Connection) -> None:
         next_advance = next_alarms = next_upkeep = 0.0
+        signals = signal_watch.SignalWatch()
         # In turn, so that pages get what is recent soon and a long backfill is done with too.
         ends: cycle[Literal["newest", "oldest"]] = cycle(("newest", "oldest"))
         while not self._stop.is_set():
@@ -86,6 +87,7 @@ class Keeper:
                 upkeep.alive(connection, self._name, True, f"{rollups.backlog(connection)} ranges to roll up")
             if now >= next_alarms:
                 more = alarm_watch.watch(connection).more
+                signals.watch(connection)
                 next_alarms = time.monotonic() + (0 if more else ALARMS_S)
             if rollups.work(connection, next(ends)) is None and rollups.refresh(connection) is None:
                 self._stop.wait(IDLE_S)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
 
 from hefa_platform.store import alarm_watch
 from hefa_platform.store.alarm_figures import chattering, floods
@@ -200,6 +201,127 @@ def test_figures(plant_: Site, client: TestClient) -> None:
     assert client.get("/v1/alarms/kpi?from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z").status_code == 422
     plant_.site.execute("UPDATE alarm SET raised_at = raised_at - interval '25 hours' WHERE returned_at IS NULL")
     assert [alarm["tag"] for alarm in client.get("/v1/alarms/kpi").json()["stale"]] == [PH]
+
+
+def rules(plant_: Site, *rules: dict[str, Any]) -> None:
+    plant_.site.execute("DELETE FROM setting WHERE kind = 'alarm'")
+    if rules:
+        plant_.site.execute(
+            """
+            INSERT INTO setting (site, kind, name, valid_from, value, entered_by)
+            VALUES ('HEFA-BT', 'alarm', 'site', '2026-01-01Z', %s, 'test')
+            """,
+            Jsonb({"rules": rules}),
+        )
+
+
+def test_a_latched_alarm_stays_until_it_is_reset(plant_: Site, client: TestClient) -> None:
+    rules(plant_, {"suffix": "lvl", "latching": True})
+    plant_.show(LEVEL, 87)
+    alarm = newest(client, tag=LEVEL)
+    assert (alarm["state"], alarm["latching"]) == ("UNACK", True)
+    assert post(client, alarm, "reset", 409)["detail"] == "The alarm is UNACK: only what is latched can be reset."
+    post(client, alarm, "ack")
+    plant_.show(LEVEL, 55)
+    assert newest(client, tag=LEVEL)["state"] == "LATCHED"
+    plant_.show(LEVEL, 88)
+    plant_.show(LEVEL, 55)
+    second = newest(client, tag=LEVEL)
+    assert (second["id"] != alarm["id"], second["state"]) == (True, "RTN_UNACK")
+    assert post(client, second, "ack")["state"] == "LATCHED"
+    assert post(client, second, "reset", comment="tank checked")["changes"][-1]["comment"] == "tank checked"
+    assert client.get(f"/v1/alarms/{alarm['id']}").json()["state"] == "NORM", "older ones with it"
+    rules(plant_)
+
+
+def test_suppressed_while_the_rules_say_so(plant_: Site, client: TestClient) -> None:
+    other = "A1-FEED.DISS.R-101.temp"
+    rules(plant_, {"suffix": "lvl", "suppressed_while": {"tag": other, "values": [0]}})
+    plant_.site.record(other, [(plant_.at, 0.0, 192)])
+    plant_.show(LEVEL, 87)
+    alarm = newest(client, tag=LEVEL)
+    assert alarm["state"] == "SUPPRESSED_BY_DESIGN"
+    post(client, alarm, "shelve", 409, minutes=5, reason="x")
+    plant_.site.record(other, [(plant_.at + timedelta(seconds=5), 75.0, 192)])
+    plant_.watch()
+    shown = client.get(f"/v1/alarms/{alarm['id']}").json()
+    assert [c["to"] for c in shown["changes"]] == ["SUPPRESSED_BY_DESIGN", "UNACK"]
+    assert shown["changes"][0]["comment"] == f"{other} shows 0"
+    plant_.show(LEVEL, 55)
+    rules(plant_)
+
+
+def test_out_of_service_is_announced_to_nobody(plant_: Site, client: TestClient) -> None:
+    url = "/v1/alarms/out-of-service"
+    plant_.show(LEVEL, 87)
+    alarm = newest(client, tag=LEVEL)
+    with site_client(plant_, "operator") as operator:
+        assert operator.post(url, json={"tag": LEVEL, "minutes": 5, "reason": "x"}).status_code == 403
+    made = client.post(url, json={"equipment": "A1-FEED", "minutes": 600, "reason": "overhaul"})
+    assert made.status_code == 201, made.text
+    (outage,) = made.json()["items"]
+    assert (outage["equipment"], outage["tag"], outage["limit"], outage["active"]) == ("A1-FEED", None, None, True)
+    plant_.watch()
+    assert newest(client, tag=LEVEL)["state"] == "OUT_OF_SERVICE"
+    assert client.get(url, params={"active": True}).json()["items"] == [outage]
+    ended = client.post(f"{url}/{outage['id']}/end", json={"comment": "done"}).json()
+    assert (ended["active"], ended["ended"] is not None) == (False, True)
+    assert client.post(f"{url}/{outage['id']}/end", json={}).json() == ended, "again changes nothing"
+    plant_.watch()
+    assert client.get(f"/v1/alarms/{alarm['id']}").json()["changes"][-1]["comment"] == "in service again"
+    assert newest(client, tag=LEVEL)["state"] == "UNACK"
+    two = client.post(url, json={"edge": "gw-a1", "limits": ["stale", "bad"], "minutes": 1, "reason": "x"}).json()
+    assert [(o["edge"], o["limit"]) for o in two["items"]] == [("gw-a1", "bad"), ("gw-a1", "stale")]
+    page = client.get(url, params={"limit": 2}).json()
+    assert [o["id"] for o in page["items"]] == [o["id"] for o in reversed(two["items"])]
+    rest = client.get(url, params={"limit": 2, "cursor": page["next"]}).json()
+    assert ([o["id"] for o in rest["items"]], rest["next"]) == ([outage["id"]], None)
+    audited = plant_.site.execute("SELECT action FROM audit WHERE action LIKE 'alarm.%%service' ORDER BY audit_id")
+    assert [action for (action,) in audited] == ["alarm.out-of-service", "alarm.in-service", "alarm.out-of-service"]
+    with site_client(plant_, "engineer", "ELSEWHERE") as other:
+        assert other.get(url).json()["items"] == []
+        assert other.post(f"{url}/{outage['id']}/end", json={}).status_code == 404
+        assert other.post(url, json={"tag": LEVEL, "minutes": 1, "reason": "x"}).status_code == 404
+    plant_.show(LEVEL, 55)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({"minutes": 5}, 422, "Give one of tag, equipment and edge"),
+        ({"tag": LEVEL, "edge": "gw-a1", "minutes": 5}, 422, "Give one of"),
+        ({"tag": LEVEL}, 422, "Give minutes or until"),
+        ({"tag": LEVEL, "until": "2020-01-01T00:00:00Z"}, 422, "must lie ahead"),
+        ({"tag": LEVEL, "until": "2199-01-01T00:00:00Z"}, 422, "at most 366 days"),
+        ({"tag": LEVEL, "minutes": 5, "limits": ["loud"]}, 422, "limits"),
+        ({"tag": LEVEL + "x", "minutes": 5}, 404, f"Did you mean {LEVEL}"),
+        ({"equipment": "A1-FED", "minutes": 5}, 404, "Did you mean A1-FEED"),
+        ({"edge": "gw-x", "minutes": 5}, 404, "There is no edge 'gw-x'"),
+    ],
+)
+def test_a_bad_outage_is_told_what_to_do(client: TestClient, body: Any, status: int, says: str) -> None:
+    answer = client.post("/v1/alarms/out-of-service", json={"reason": "x", **body})
+    assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_an_alarm_of_a_gateway_is_handled_like_any(plant_: Site, client: TestClient) -> None:
+    ((id_,),) = plant_.site.execute(
+        """
+        INSERT INTO alarm (edge_id, level, priority, state, crossed_at, raised_at, late)
+        SELECT edge_id, 'silent', 'medium', 'UNACK', now(), now(), false FROM edge WHERE name = 'gw-a1' RETURNING alarm_id
+        """
+    )
+    alarm = newest(client, of="silent")
+    assert (alarm["id"], alarm["tag"], alarm["edge"], alarm["value"]) == (id_, None, "gw-a1", None)
+    assert newest(client, edge="gw-a1", active=True)["id"] == id_
+    assert "took its leave" in client.get(f"/v1/explain/alarms/{id_}").json()["text"]
+    assert post(client, alarm, "ack")["state"] == "ACKED"
+    assert post(client, alarm, "shelve", minutes=5, reason="moved")["shelved_until"] is not None
+    plant_.watch(timedelta(0))
+    assert post(client, alarm, "unshelve")["state"] == "UNACK", "on the shelf until then"
+    assert client.get("/v1/alarms/kpi").status_code == 200
+    assert site_client(plant_, "viewer", "ELSEWHERE").get(f"/v1/alarms/{id_}").status_code == 404
+    plant_.site.execute("UPDATE alarm SET returned_at = now(), state = 'NORM' WHERE alarm_id = %s", id_)
 
 
 T = datetime(2026, 3, 1, tzinfo=UTC)

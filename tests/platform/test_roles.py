@@ -19,6 +19,7 @@ relation             ingest        jobs  api                                    
 alarm                .             siu   su(acked_at,acked_by,state)                s
 alarm_change         .             si    si                                         s
 alarm_late           .             sd    s                                          s
+alarm_outage         .             s     siu(ended_at,ended_by)                     s
 alarm_progress       .             su    s                                          s
 alarm_shelf          .             sud   siud                                       s
 api_key              .             .     siu(revoked_at,used_at)                    .

@@ -1,4 +1,4 @@
-"""Alarms: what stands outside its limits long enough to matter, and who has seen it."""
+"""Alarms: what stands outside its limits, or is not heard, long enough to matter, and who has seen it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,20 +6,25 @@ from datetime import datetime
 
 from hefa_apps.client.connection import Asking, span
 
-OPEN = ("UNACK", "ACKED", "RTN_UNACK", "SHELVED")
+OPEN = ("UNACK", "ACKED", "RTN_UNACK", "LATCHED", "SHELVED", "SUPPRESSED_BY_DESIGN", "OUT_OF_SERVICE")
+LIMITS = ("ll", "l", "h", "hh")
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """One excursion over one limit of a tag; `state` NORM is over and seen."""
+    """One excursion over one limit of a tag, a bad or stale signal, or a silent gateway; `state` NORM is over and seen.
+
+    One of a gateway has no tag; only one of a limit has `value` and `limit_value`.
+    """
 
     id: int
-    tag: str
+    tag: str | None
     limit: str
     priority: str
     state: str
     active: bool
     raised: datetime
+    edge: str | None = None
     area: str | None = None
     equipment: str | None = None
     description: str = ""
@@ -32,6 +37,11 @@ class Alarm:
     acked: datetime | None = None
     acked_by: str | None = None
     shelved_until: datetime | None = None
+
+    @property
+    def of(self) -> str:
+        """The tag, or the gateway, that it is of."""
+        return self.tag or self.edge or ""
 
 
 @dataclass(frozen=True)
@@ -48,13 +58,17 @@ class AlarmCalls(Asking):
         return self._one(_Alarms, "alarms", {"state": states, "area": area, "limit": most}).items
 
     def alarms_over(self, start: datetime, end: datetime, *, most: int = 500) -> tuple[Alarm, ...]:
-        """Return the newest alarms that the platform has for [start, end), whatever their state, at most `most`."""
-        return self._one(_Alarms, "alarms", span(start, end) | {"limit": most}).items
+        """Return the newest alarms of limits that the platform has for [start, end), in any state, at most `most`."""
+        return self._one(_Alarms, "alarms", span(start, end) | {"of": LIMITS, "limit": most}).items
 
     def acknowledge(self, alarm: int, comment: str | None = None) -> Alarm:
         """Say that somebody has seen it. Needs the role operator."""
         body = {"comment": comment} if comment else {}
         return self._send(Alarm, "POST", f"alarms/{alarm}/ack", body)
+
+    def reset(self, alarm: int) -> Alarm:
+        """Let go of one that latched. Needs the role operator."""
+        return self._send(Alarm, "POST", f"alarms/{alarm}/reset", {})
 
     def shelve(self, alarm: int, minutes: int, reason: str) -> Alarm:
         """Put it aside for a while, saying why. Needs the role operator."""

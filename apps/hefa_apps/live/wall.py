@@ -190,6 +190,12 @@ def acknowledge(asking: Asking, alarm: int, comment: Annotated[str | None, Body(
     return asdict(asking.acknowledge(alarm, comment))
 
 
+@router.post("/api/live/alarms/{alarm}/reset", summary="Let go of an alarm that latched")
+def reset(asking: Asking, alarm: int) -> dict[str, Any]:
+    """Needs the role operator."""
+    return asdict(asking.reset(alarm))
+
+
 @router.post("/api/live/alarms/{alarm}/shelve", summary="Shelve an alarm for a while")
 def shelve(
     asking: Asking,
@@ -233,14 +239,14 @@ def _view_and(asking: Caller, catalogue: Catalogue, *more: Callable[[], Any]) ->
 
 def _urgent(found: tuple[Alarm, ...]) -> tuple[Alarm, ...]:
     """Order alarms: those that nobody has seen first, then by priority, then the newest."""
-    unseen = {"UNACK": 0, "RTN_UNACK": 1, "ACKED": 2, "SHELVED": 3}
+    unseen = {"UNACK": 0, "RTN_UNACK": 1, "ACKED": 2, "LATCHED": 2}
     rank = {name: i for i, name in enumerate(PRIORITIES)}
     return tuple(sorted(found, key=lambda a: (unseen.get(a.state, 4), rank.get(a.priority, 3), -a.raised.timestamp())))
 
 
 def _counts(alarms: tuple[Alarm, ...]) -> dict[str, int]:
     """Return how many alarms of each priority are active or unseen, and how many nobody has seen."""
-    open_ = [alarm for alarm in alarms if alarm.state != "SHELVED"]
+    open_ = [alarm for alarm in alarms if alarm.state in ("UNACK", "RTN_UNACK", "ACKED", "LATCHED")]
     counts = {name: sum(alarm.priority == name for alarm in open_) for name in PRIORITIES}
     return counts | {"unseen": sum(alarm.state in ("UNACK", "RTN_UNACK") for alarm in open_)}
 

@@ -121,11 +121,11 @@ def in_alarm(r: Reckoning, alarms: Iterable[Alarm]) -> list[Stop]:
     """Return the part of each alarm that lies in the range, as something that was not as it should be."""
     return [
         Stop(
-            alarm.tag,
+            alarm.of,
             f"{alarm.limit} {alarm.priority}",
             max(alarm.raised, r.start),
             min(alarm.returned or r.end, r.end),
-            alarm.tag,
+            alarm.of,
         )
         for alarm in alarms
         if alarm.raised < r.end and (alarm.returned or r.end) > r.start

@@ -117,11 +117,12 @@ async function swap(force) {
 }
 
 document.getElementById("parts").addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-ack], [data-shelve]");
+  const button = event.target.closest("[data-ack], [data-reset], [data-shelve]");
   if (!button) return;
-  const { ack, shelve } = button.dataset;
+  const { ack, reset, shelve } = button.dataset;
   try {
     if (ack) await send("POST", `/api/live/alarms/${encodeURIComponent(ack)}/ack`, {});
+    else if (reset) await send("POST", `/api/live/alarms/${encodeURIComponent(reset)}/reset`, {});
     else {
       const minutes = Number(prompt(word("live.shelve_minutes"), "60"));
       const reason = minutes ? prompt(word("live.shelve_reason")) : null;

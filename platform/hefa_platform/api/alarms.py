@@ -1,4 +1,4 @@
-"""Alarms: what is beyond its limit, who has seen it, and how good the alarms are."""
+"""Alarms: what is beyond its limit, not heard or not to be believed, who has seen it, and how good the alarms are."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -15,9 +15,9 @@ from hefa_platform.store import alarms as store
 
 router = APIRouter(prefix="/v1", tags=["alarms"])
 
-State = Literal["UNACK", "ACKED", "RTN_UNACK", "SHELVED", "NORM"]
+State = Literal["UNACK", "ACKED", "RTN_UNACK", "LATCHED", "SHELVED", "SUPPRESSED_BY_DESIGN", "OUT_OF_SERVICE", "NORM"]
 Priority = Literal["high", "medium", "low"]
-Limit = Literal["ll", "l", "h", "hh"]
+Limit = Literal["ll", "l", "h", "hh", "bad", "stale", "silent"]
 Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="Id of the alarm")]
 
 STALE = timedelta(hours=24)  # active for longer: nobody acts on it any more
@@ -36,30 +36,36 @@ class Change(Answer):
 
 
 class Alarm(Answer):
-    """A tag beyond a limit. `crossed` is the reading that passed it, `raised` when that had lasted for the on-delay.
+    """A tag beyond a limit: `crossed` is the reading that passed it, `raised` when that had lasted for the on-delay.
 
-    States: UNACK active and not seen yet; ACKED active and seen; RTN_UNACK over and not seen yet; SHELVED put aside;
+    Or, with no `limit_value` and no `value`: a signal of `bad` quality, or `stale`, that is not heard while its gateway
+    talks of others; a gateway (`edge`, no `tag`) that is `silent`, or with many signals `bad` or `stale` at once.
+
+    States: UNACK active and not seen yet; ACKED active and seen; RTN_UNACK over and not seen yet; LATCHED over and seen,
+    to be reset; SHELVED put aside by people, SUPPRESSED_BY_DESIGN by the alarm rules, OUT_OF_SERVICE for maintenance;
     NORM done with. `stale`: active for more than a day. `late`: over long before its readings came. `withdrawn`:
     readings that came later show that there was none.
     """
 
     id: int
-    tag: str
+    tag: str | None
+    edge: Annotated[str | None, Field(description="Gateway, or the one of the tag")]
     area: str | None
     equipment: str | None
     description: str
     unit: str | None
     limit: Limit
-    limit_value: float
+    limit_value: float | None
     priority: Priority
     state: State
     active: bool
     crossed: datetime
     raised: datetime
     returned: datetime | None
-    value: float
-    extreme: float
+    value: float | None
+    extreme: float | None
     stale: bool
+    latching: Annotated[bool, Field(description="Over and seen, it stays LATCHED until it is reset")]
     late: bool
     withdrawn: bool
     acked: datetime | None
@@ -79,6 +85,8 @@ class Ask(Page):
     state: Annotated[list[State], Field(default_factory=list)]
     area: Annotated[Text | None, Field(examples=["A2-SX"])] = None
     tag: Annotated[list[TagName], Field(default_factory=list, max_length=200)]
+    edge: Annotated[Text | None, Field(description="A gateway and its tags", examples=["gw-a2"])] = None
+    of: Annotated[list[Limit], Field(default_factory=list, description="Limits and conditions")]
     priority: Annotated[list[Priority], Field(default_factory=list)]
     active: bool | None = None
     withdrawn: Annotated[bool, Field(description="Also those that later readings have shown to be none")] = False
@@ -198,13 +206,13 @@ def alarms(caller: Viewer, query: Annotated[Ask, Query()]) -> Alarms:
         raise invalid("query.cursor", "The cursor is not one of ours: use 'next' of the page before, unchanged.")
     rows = store.alarms(
         caller.database, caller.site, states=query.state or None, area=query.area, tags=query.tag or None,
-        priorities=query.priority or None, active=query.active, start=query.from_, end=query.to,
+        edge=query.edge, levels=query.of or None, priorities=query.priority or None, active=query.active, start=query.from_, end=query.to,
         withdrawn=query.withdrawn, before=before, limit=query.limit + 1,
     )  # fmt: skip
     page = rows[: query.limit]
     following = to_cursor(page[-1].raised_at, page[-1].alarm_id) if len(rows) > query.limit else None
     now = datetime.now(UTC)
-    return Alarms(items=[_alarm(row, now) for row in page], next=following)
+    return Alarms(items=[shown(row, now) for row in page], next=following)
 
 
 @router.get("/alarms/kpi", summary="How good the alarms are", responses=responses())
@@ -237,7 +245,7 @@ def alarm_kpi(caller: Viewer, query: Annotated[FigureAsk, Query()]) -> Figures:
                 {"tag": tag, "limit": limit, "alarms": c.alarms, "worst_per_min": c.worst}
                 for (tag, limit), c in sorted(chatter.items(), key=lambda item: -item[1].alarms)
             ],
-            "stale": [_alarm(row, now) for row in active if now - row.raised_at > STALE],
+            "stale": [shown(row, now) for row in active if now - row.raised_at > STALE],
             "top": [{"tag": tag, "limit": limit, "alarms": n, "share": n / count} for (tag, limit), n in top],
             "top_share": sum(n for _, n in top) / count if count else None,
             "priorities": {
@@ -257,11 +265,27 @@ def alarm(caller: Viewer, id: Id) -> Alarm:
 
 AROUND, MOST = timedelta(minutes=10), 50  # readings that an explanation shows
 
-_TEXT = (
+_LIMIT = (
     "The value passed the limit and stayed beyond it for the on-delay, counted from the reading that passed. It ends when "
     "the value is inside by the deadband for the off-delay. A reading holds until the next one, at most two heartbeats; "
     "bad or missing readings neither raise nor end an alarm. Delays and deadband: GET /v1/settings/alarm."
 )
+_OTHERS = {
+    "bad": "The quality of its newest reading has been below 64 for the on-delay; it ends when it is 64 or better again for "
+    "the off-delay. Judged as of when the platform knew. Delays: GET /v1/settings/alarm.",
+    "stale": "Its gateway went on telling of others, but of this one nothing for two heartbeats and the on-delay; it ends "
+    "with its next reading. Judged as of when the platform knew. Delays: GET /v1/settings/alarm.",
+    "silent": "The gateway took its leave, or nothing came from it for two of its shortest heartbeats, for the on-delay; it "
+    "ends when something comes. Of its tags nothing is judged meanwhile. Delays: GET /v1/settings/alarm.",
+}
+_MANY = (
+    "More than ten signals of this gateway were so at once: this alarm stands for theirs until there are at most five."
+)
+_RULES = {
+    "bad": "raised: quality < 64 for the on-delay; returned: quality >= 64 for the off-delay",
+    "stale": "raised: age > two heartbeats + on-delay, by the newest reading of the gateway; returned: age <= two heartbeats",
+    "silent": "raised: offline, or nothing received for two of its shortest heartbeats, + on-delay; returned: something received",
+}
 
 
 @router.get("/explain/alarms/{id}", summary="How an alarm came about", responses=responses(404), tags=["explain"])
@@ -271,11 +295,18 @@ def explain_alarm(caller: Viewer, id: Id) -> Explained:
     single = _single(caller, id, row)
     assert row is not None
     count, usable, near = store.readings(caller.database, row, AROUND, MOST)
-    sign, back = (">", "<=") if row.level in ("h", "hh") else ("<", ">=")
-    inside = "limit - deadband" if row.level in ("h", "hh") else "limit + deadband"
+    if row.limit_value is None:
+        text, formula = _OTHERS[row.level], _RULES[row.level]
+        if row.tag is None and row.level != "silent":
+            text = f"{_MANY} Of each: {text}"
+    else:
+        sign, back = (">", "<=") if row.level in ("h", "hh") else ("<", ">=")
+        inside = "limit - deadband" if row.level in ("h", "hh") else "limit + deadband"
+        text = _LIMIT
+        formula = f"raised: value {sign} {row.limit_value:g} for the on-delay; returned: value {back} {inside} for the off-delay"
     return Explained(
-        alarm=single, text=_TEXT, unit=row.unit, count=count, usable=usable, engine=caller.database.engine.version,
-        formula=f"raised: value {sign} {row.limit_value:g} for the on-delay; returned: value {back} {inside} for the off-delay",
+        alarm=single, text=text, unit=row.unit, count=count, usable=usable, engine=caller.database.engine.version,
+        formula=formula,
         lasted_s=(row.raised_at - row.crossed_at).total_seconds(),
         readings=[Reading(ts=r.ts, value=r.value, quality=r.quality) for r in near],
     )  # fmt: skip
@@ -288,6 +319,16 @@ def ack_alarm(caller: Operator, id: Id, body: Comment) -> Alarm:
         row = store.ack(caller.database, caller.site, id, by=caller.principal.key_id, comment=body.comment or "")
     except store.NotNow as error:
         raise _not_now(error, "there is nothing to acknowledge") from None
+    return _single(caller, id, row)
+
+
+@router.post("/alarms/{id}/reset", summary="Reset a latched alarm", responses=responses(400, 403, 404, 409))
+def reset_alarm(caller: Operator, id: Id, body: Comment) -> Alarm:
+    """Let go of an alarm that is over and was seen, and of the older ones of the same limit."""
+    try:
+        row = store.reset(caller.database, caller.site, id, by=caller.principal.key_id, comment=body.comment or "")
+    except store.NotNow as error:
+        raise _not_now(error, "only what is latched can be reset") from None
     return _single(caller, id, row)
 
 
@@ -326,20 +367,23 @@ def _not_now(error: store.NotNow, what: str) -> Problem:
 def _single(caller: Caller, id: int, row: store.Alarm | None) -> Alarm:
     if row is None:
         raise Problem(404, "alarm-unknown", "Unknown alarm", f"There is no alarm {id} for this key.")
-    single = _alarm(row, datetime.now(UTC))
-    single.changes = [
-        Change.model_validate({"at": c.at, "from": c.from_state, "to": c.to_state, "by": c.by, "comment": c.comment})
-        for c in store.changes(caller.database, id)
-    ]
+    single = shown(row, datetime.now(UTC))
+    single.changes = [change(c) for c in store.changes(caller.database, id)]
     return single
 
 
-def _alarm(row: store.Alarm, now: datetime) -> Alarm:
+def change(c: store.Change) -> Change:
+    """A change as the API answers it."""
+    return Change.model_validate({"at": c.at, "from": c.from_state, "to": c.to_state, "by": c.by, "comment": c.comment})
+
+
+def shown(row: store.Alarm, now: datetime) -> Alarm:
+    """An alarm as the API answers it, without its changes."""
     active = row.returned_at is None and not row.withdrawn
     return Alarm(
-        id=row.alarm_id, tag=row.tag, area=row.area, equipment=row.equipment, description=row.description,
+        id=row.alarm_id, tag=row.tag, edge=row.edge, area=row.area, equipment=row.equipment, description=row.description,
         unit=row.unit, limit=row.level, limit_value=row.limit_value, priority=row.priority, state=row.state,
         active=active, crossed=row.crossed_at, raised=row.raised_at, returned=row.returned_at, value=row.value,
-        extreme=row.extreme, stale=active and now - row.raised_at > STALE, late=row.late, withdrawn=row.withdrawn,
+        extreme=row.extreme, stale=active and now - row.raised_at > STALE, latching=row.latching, late=row.late, withdrawn=row.withdrawn,
         acked=row.acked_at, acked_by=row.acked_by, shelved_until=row.shelved_until, changes=None,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from hefa_platform.access import Access
 from hefa_platform.api import (
+    alarm_stream,
     alarms,
     audit,
     consumption,
@@ -22,6 +23,7 @@ from hefa_platform.api import (
     latest,
     lots,
     notes,
+    outages,
     pipeline,
     plant,
     problems,
@@ -91,7 +93,7 @@ def create_app(
     app.state.parts = Parts(database, access, limits, rules or Rules(), disk)
     app.state.figures = Figures(database)
     app.state.scale = storage.Scale(database)
-    app.state.broadcaster = Broadcaster(database, capacity=limits.streams)
+    app.state.broadcaster = Broadcaster(database, alarm_stream.Changes(database), capacity=limits.streams)
     # Inside the wall, which counts what was asked; event streams are left as they are. More than
     # the lowest level costs more time than it saves.
     app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=1)
@@ -121,6 +123,8 @@ def _routes() -> FastAPI:
         explain,
         plant,
         events,
+        alarm_stream,
+        outages,
         alarms,
         settings,
         lots,

@@ -1,4 +1,4 @@
-"""Server-sent events: the newest readings as they change.
+"""Server-sent events: the newest readings as they change, and the changes of whatever else is fed in.
 
 One thread asks the database once a second for all listeners and hands each its share; a listener holds no thread
 and no connection. Who reads too slowly is dropped, with a comment, before he costs memory.
@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -34,7 +34,23 @@ HEARTBEAT_S = 15.0
 OVERLAP = timedelta(seconds=10)
 QUEUE = 30  # messages a listener may lag behind: half a minute
 
-Wanted = Callable[[store.Tag], bool]
+Wanted = Callable[[Any], bool]
+Item = tuple[Any, bytes]  # what a listener judges by, and how it reads in the stream
+
+
+class Feed(Protocol):
+    """What listeners hear of. `event` is its name in the stream."""
+
+    event: str
+
+    def ask(self) -> list[Item]:
+        """What is new since it was asked last. Raises `Unavailable`."""
+
+    def rest(self) -> None:
+        """Nobody listens: what happens until it is asked again is not new."""
+
+    def message(self, items: list[bytes]) -> bytes:
+        """Items as a piece of an event stream."""
 
 
 class StreamFull(Exception):
@@ -47,6 +63,7 @@ class Listener:
 
     wanted: Wanted
     loop: asyncio.AbstractEventLoop
+    event: str = "latest"
     queue: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     dropped: bool = False
 
@@ -77,11 +94,38 @@ class Listener:
             yield message
 
 
-class Broadcaster:
-    """Feeds all listeners from one thread, which asks nothing while nobody listens. Thread-safe."""
+class Newest:
+    """The newest readings that have changed."""
 
-    def __init__(self, database: Database, *, capacity: int, interval_s: float = INTERVAL_S) -> None:
+    event = "latest"
+
+    def __init__(self, database: Database) -> None:
         self._database = database
+        self._since: datetime | None = None
+        self._sent: dict[int, tuple[object, ...]] = {}
+
+    def ask(self) -> list[Item]:
+        asked, rows = store.changed(self._database, self._since)
+        self._since = asked - OVERLAP
+        fresh = [row for row in rows if self._sent.get(row.tag_id) != (row.ts, row.value, row.quality)]
+        self._sent.update({row.tag_id: (row.ts, row.value, row.quality) for row in fresh})
+        now = datetime.now(UTC)
+        # Serialised once, however many listen.
+        return [(row, msgspec.json.encode(newest(row, now))) for row in fresh]
+
+    def rest(self) -> None:
+        """What changed meanwhile is told to whoever comes: it is the newest there is."""
+
+    def message(self, items: list[bytes]) -> bytes:
+        return b'event: latest\ndata: {"items":[' + b",".join(items) + b"]}\n\n"
+
+
+class Broadcaster:
+    """Feeds all listeners from one thread, which asks nothing that nobody listens to. Thread-safe."""
+
+    def __init__(self, database: Database, *more: Feed, capacity: int, interval_s: float = INTERVAL_S) -> None:
+        """`more`: what there is to hear of besides the newest readings."""
+        self._feeds: tuple[Feed, ...] = (Newest(database), *more)
         self._capacity, self._interval_s = capacity, interval_s
         self._listeners: set[Listener] = set()
         self._changed = threading.Condition()
@@ -113,21 +157,23 @@ class Broadcaster:
             self._changed.notify()
 
     def _run(self) -> None:
-        since: datetime | None = None
-        sent: dict[int, tuple[object, ...]] = {}
         away = False
         while self._wait():
-            try:
-                now, rows = store.changed(self._database, since)
-                since, away = now - OVERLAP, self._back(away)
-            except Unavailable as error:
-                if not away:
-                    logger.warning("stream paused reason=%r", str(error))
-                away = True
-                continue
-            fresh = [row for row in rows if sent.get(row.tag_id) != (row.ts, row.value, row.quality)]
-            sent.update({row.tag_id: (row.ts, row.value, row.quality) for row in fresh})
-            self._tell(fresh)
+            with self._changed:
+                heard = {listener.event for listener in self._listeners}
+            for feed in self._feeds:
+                if feed.event not in heard:
+                    feed.rest()
+                    continue
+                try:
+                    items = feed.ask()
+                except Unavailable as error:
+                    if not away:
+                        logger.warning("stream paused reason=%r", str(error))
+                    away = True
+                    break
+                away = self._back(away)
+                self._tell(feed, items)
 
     def _back(self, away: bool) -> bool:
         if away:
@@ -138,15 +184,15 @@ class Broadcaster:
         """Sleep until the next round, as long as nobody listens; False when closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed, self._interval_s)
+            if not self._listeners:
+                for feed in self._feeds:
+                    feed.rest()
             self._changed.wait_for(lambda: self._closed or bool(self._listeners))
             return not self._closed
 
-    def _tell(self, rows: list[store.Tag]) -> None:
-        now = datetime.now(UTC)
-        # Serialised once, however many listen.
-        items = [(row, msgspec.json.encode(newest(row, now))) for row in rows]
+    def _tell(self, feed: Feed, items: list[Item]) -> None:
         with self._changed:
-            listeners = list(self._listeners)
+            listeners = [listener for listener in self._listeners if listener.event == feed.event]
         for listener in listeners:
             if listener.dropped:
                 self.leave(listener)
@@ -154,9 +200,30 @@ class Broadcaster:
             share = [item for row, item in items if listener.wanted(row)]
             if share:
                 try:
-                    listener.offer(b'event: latest\ndata: {"items":[' + b",".join(share) + b"]}\n\n")
+                    listener.offer(feed.message(share))
                 except RuntimeError:  # its event loop is gone
                     self.leave(listener)
+
+
+async def events(request: Request, listener: Listener, before: bytes = b"") -> StreamingResponse:
+    """The response that is `listener`'s stream, `before` first; 503 where no further one is taken."""
+    broadcaster: Broadcaster = request.app.state.broadcaster
+    try:
+        broadcaster.join(listener)
+    except StreamFull:
+        raise Problem(503, "streams", "No stream free", "Too many streams are open, or the server stops.") from None
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            if before:
+                yield before
+            async for message in listener.messages():
+                yield message
+        finally:
+            broadcaster.leave(listener)
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
 
 
 class Ask(Asked):
@@ -200,19 +267,4 @@ async def stream(caller: Viewer, request: Request, query: Annotated[Ask, Query()
             and (query.core is None or tag.core == query.core)
         )
 
-    broadcaster: Broadcaster = request.app.state.broadcaster
-    listener = Listener(wanted, asyncio.get_running_loop())
-    try:
-        broadcaster.join(listener)
-    except StreamFull:
-        raise Problem(503, "streams", "No stream free", "Too many streams are open, or the server stops.") from None
-
-    async def body() -> AsyncIterator[bytes]:
-        try:
-            async for message in listener.messages():
-                yield message
-        finally:
-            broadcaster.leave(listener)
-
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
+    return await events(request, Listener(wanted, asyncio.get_running_loop()))

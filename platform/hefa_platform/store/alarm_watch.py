@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from hefa_contract.setting import judge
+from hefa_platform.store.alarm_state import Aside, Point, State, begun, ended, record, settings_in_force, settle
 from hefa_platform.store.database import Connection
-from hefa_platform.store.excursions import Active, Change, Excursion, Rule, Zones, excursions, rules_of
+from hefa_platform.store.excursions import LEVELS, Active, Change, Excursion, Rule, Zones, excursions, rules_of
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,9 @@ class Stored:
     returned: datetime | None
     value: float
     extreme: float
-    state: str
+    state: State
     acked: bool
+    latching: bool
 
 
 @dataclass
@@ -79,7 +81,7 @@ class Done:
 
 
 def watch(connection: Connection, now: datetime | None = None, *, quiet: timedelta = QUIET) -> Done:
-    """One round: shelves that ran out, everything from the checkpoint to now, and some late readings that have settled.
+    """One round: what is put aside, everything from the checkpoint to now, and some late readings that have settled.
 
     Call again at once while there are more of those.
     """
@@ -92,36 +94,25 @@ def watch(connection: Connection, now: datetime | None = None, *, quiet: timedel
         ).fetchone()
         assert row is not None
         now, checkpoint, watermark = row
-        tags = watched(connection)
+        settings = settings_in_force(connection)
+        tags = watched(connection, settings)
         done = Done()
-        _unshelve(connection, now)
+        aside = settle(connection, settings, now)
         _retire(connection, tags, now)
         end = now - SETTLE
         if end > checkpoint:
-            _look(connection, [Range(tag, checkpoint, end) for tag in tags.values()], end, now, done)
+            _look(connection, [Range(tag, checkpoint, end) for tag in tags.values()], end, now, aside, done)
             forward = min(watermark, end)
             if forward > checkpoint:
                 connection.execute("UPDATE alarm_progress SET checkpoint = %s", [forward])
-    done.more = _catch_up(connection, tags, now, quiet, done)
+    done.more = _catch_up(connection, tags, now, quiet, aside, done)
     if done.raised or done.withdrawn:
         logger.debug("alarms raised=%d returned=%d withdrawn=%d", done.raised, done.returned, done.withdrawn)
     return done
 
 
-def watched(connection: Connection) -> dict[int, Watched]:
-    """Tags with limits in force, by id, with their rules by the setting `alarm` in force now."""
-    row = connection.execute(
-        """
-        SELECT value FROM (
-          SELECT DISTINCT ON (valid_from) value, valid_from, valid_to FROM setting
-           WHERE kind = 'alarm' AND name = 'site' AND site = (SELECT site FROM instance)
-           ORDER BY valid_from DESC, setting_id DESC) AS version
-         WHERE valid_from <= clock_timestamp() AND (valid_to IS NULL OR valid_to > clock_timestamp())
-         ORDER BY valid_from DESC LIMIT 1
-        """
-    ).fetchone()
-    # Judged again: what was entered before a rule had some field gets its default.
-    settings = judge("alarm", {} if row is None or row[0] is None else row[0])
+def watched(connection: Connection, settings: Mapping[str, Any]) -> dict[int, Watched]:
+    """Tags with limits in force, by id, with their rules by the setting `alarm`."""
     found = {}
     for tag in connection.execute(
         """
@@ -137,7 +128,9 @@ def watched(connection: Connection) -> dict[int, Watched]:
     return found
 
 
-def _catch_up(connection: Connection, tags: Mapping[int, Watched], now: datetime, quiet: timedelta, done: Done) -> bool:
+def _catch_up(
+    connection: Connection, tags: Mapping[int, Watched], now: datetime, quiet: timedelta, aside: Aside, done: Done
+) -> bool:
     """Look again at what late readings touch, the oldest range of each tag first; False when nothing is due."""
     with connection.transaction():
         row = connection.execute("SELECT checkpoint FROM alarm_progress").fetchone()
@@ -171,13 +164,15 @@ def _catch_up(connection: Connection, tags: Mapping[int, Watched], now: datetime
             tag = tags.get(tag_id)
             if tag is not None and low < horizon:
                 ranges.append(Range(tag, low, min(high + tag.hold + tag.memory, horizon)))
-        apart = _look(connection, ranges, horizon, now, done)
+        apart = _look(connection, ranges, horizon, now, aside, done)
         # Where the end differs from what was found there before, everything after it may.
-        _look(connection, [Range(r.tag, r.start, horizon) for r in apart], horizon, now, done)
+        _look(connection, [Range(r.tag, r.start, horizon) for r in apart], horizon, now, aside, done)
     return True
 
 
-def _look(connection: Connection, ranges: Sequence[Range], horizon: datetime, now: datetime, done: Done) -> list[Range]:
+def _look(
+    connection: Connection, ranges: Sequence[Range], horizon: datetime, now: datetime, aside: Aside, done: Done
+) -> list[Range]:
     """Evaluate ranges and make the stored alarms say the same; return those that do not meet what is stored after them."""
     if not ranges:
         return []
@@ -206,12 +201,12 @@ def _look(connection: Connection, ranges: Sequence[Range], horizon: datetime, no
                 excursion = excursion._replace(returned=_us(alarm.returned))  # after the range it is as it was
             moved.append((alarm, excursion, range_))
         gone += lost
-    _raise(connection, fresh, horizon, now, done)
+    _raise(connection, fresh, horizon, now, aside, done)
     _move(connection, moved, horizon, done)
     for alarm in gone:
         done.withdrawn += 1
         connection.execute("UPDATE alarm SET withdrawn = true, state = 'NORM' WHERE alarm_id = %s", [alarm.alarm_id])
-        _change(connection, alarm.alarm_id, alarm.state, "NORM", "readings that came later show that there was none")
+        record(connection, alarm.alarm_id, alarm.state, "NORM", "readings that came later show that there was none")
     return apart
 
 
@@ -272,9 +267,10 @@ def _stored(connection: Connection, ranges: Sequence[Range]) -> dict[int, list[S
     found: dict[int, list[Stored]] = defaultdict(list)
     for row in connection.execute(
         """
-        SELECT tag_id, alarm_id, level, crossed_at, raised_at, returned_at, value, extreme, state, acked_at IS NOT NULL
+        SELECT tag_id, alarm_id, level, crossed_at, raised_at, returned_at, value, extreme, state, acked_at IS NOT NULL,
+               latching
           FROM unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[]) AS w(tag_id, lo, hi) JOIN alarm USING (tag_id)
-         WHERE NOT withdrawn AND (returned_at IS NULL OR returned_at > lo) AND raised_at <= hi
+         WHERE level IN ('ll', 'l', 'h', 'hh') AND NOT withdrawn AND (returned_at IS NULL OR returned_at > lo) AND raised_at <= hi
          ORDER BY tag_id, raised_at FOR UPDATE OF alarm
         """,
         [[r.tag.tag_id for r in ranges], [r.start for r in ranges], [r.end for r in ranges]],
@@ -310,34 +306,29 @@ def _differs(range_: Range, there: Iterable[Stored], found: Iterable[Excursion])
 
 
 def _raise(
-    connection: Connection, fresh: Sequence[tuple[int, Rule, Excursion]], horizon: datetime, now: datetime, done: Done
+    connection: Connection,
+    fresh: Sequence[tuple[int, Rule, Excursion]],
+    horizon: datetime,
+    now: datetime,
+    aside: Aside,
+    done: Done,
 ) -> None:
-    """Store new alarms. One that was over long ago asks for no acknowledgement; one on a shelf is not announced."""
+    """Store new alarms. One that was over long ago asks for no acknowledgement; one that is put aside is not announced."""
     if not fresh:
         return
     extremes = _extremes(connection, [(t, e, _moment(e.crossed)) for t, _, e in fresh], horizon)
-    shelved = {
-        (tag_id, level)
-        for tag_id, level in connection.execute("SELECT tag_id, level FROM alarm_shelf WHERE until > %s", [now])
-    }
     rows = []
     for (tag_id, rule, excursion), extreme in zip(fresh, extremes, strict=True):
         returned = None if excursion.returned is None else _moment(excursion.returned)
+        state, comment = begun(aside, Point(tag_id, None, rule.level))
         late = returned is not None and returned < now - LATE
-        on_shelf = (tag_id, rule.level) in shelved
-        state = (
-            "NORM"
-            if late or (returned and on_shelf)
-            else "SHELVED"
-            if on_shelf
-            else "RTN_UNACK"
-            if returned
-            else "UNACK"
-        )
-        comment = "found when it was over: its readings came late" if late else ""
+        if late:
+            state, comment = "NORM", "found when it was over: its readings came late"
+        elif returned is not None:
+            state = ended(state, rule.latching)
         rows.append(
             [tag_id, rule.level, rule.limit, rule.priority, state, _moment(excursion.crossed), _moment(excursion.raised),
-             returned, excursion.value, extreme if extreme is not None else excursion.value, late, comment]
+             returned, excursion.value, extreme if extreme is not None else excursion.value, late, rule.latching, comment]
         )  # fmt: skip
     done.raised += len(rows)
     with connection.cursor() as cursor:
@@ -345,8 +336,8 @@ def _raise(
             """
             WITH made AS (
               INSERT INTO alarm (tag_id, level, limit_value, priority, state, crossed_at, raised_at, returned_at, value,
-                                 extreme, late)
-              VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING alarm_id, state
+                                 extreme, late, latching)
+              VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING alarm_id, state
             )
             INSERT INTO alarm_change (alarm_id, to_state, by, comment) SELECT alarm_id, state, 'system', %s FROM made
             """,
@@ -366,7 +357,7 @@ def _move(
         returned = None if excursion.returned is None else _moment(excursion.returned)
         state = alarm.state
         if returned is not None and alarm.returned is None:
-            state = {"UNACK": "RTN_UNACK", "ACKED": "NORM", "SHELVED": "NORM"}.get(state, state)
+            state = ended(state, alarm.latching)
             done.returned += 1
         elif returned is None and alarm.returned is not None:
             state = "ACKED" if alarm.acked else "UNACK"
@@ -382,7 +373,7 @@ def _move(
             [_moment(excursion.crossed), _moment(excursion.raised), returned, further, state, alarm.alarm_id],
         )
         if state != alarm.state:
-            _change(
+            record(
                 connection, alarm.alarm_id, alarm.state, state, "returned" if returned else "did not return after all"
             )
 
@@ -411,37 +402,19 @@ def _extremes(
     return [row[0] for row in rows]
 
 
-def _unshelve(connection: Connection, now: datetime) -> None:
-    """Take down shelves that ran out: what is active then is announced anew, what has returned is done with."""
-    expired = connection.execute("DELETE FROM alarm_shelf WHERE until <= %s RETURNING tag_id, level", [now]).fetchall()
-    for tag_id, level in expired:
-        for alarm_id, returned in connection.execute(
-            "SELECT alarm_id, returned_at FROM alarm WHERE tag_id = %s AND level = %s AND state = 'SHELVED' FOR UPDATE",
-            [tag_id, level],
-        ).fetchall():
-            state = "UNACK" if returned is None else "NORM"
-            connection.execute(
-                "UPDATE alarm SET state = %s, acked_at = NULL, acked_by = NULL WHERE alarm_id = %s", [state, alarm_id]
-            )
-            _change(connection, alarm_id, "SHELVED", state, "the shelving ran out")
-
-
 def _retire(connection: Connection, tags: Mapping[int, Watched], now: datetime) -> None:
     """End alarms whose limit is no longer watched: the model or the alarm rules have dropped it."""
     points = {(tag.tag_id, rule.level) for tag in tags.values() for rule in tag.zones.rules}
     for alarm_id, tag_id, level, state in connection.execute(
-        "SELECT alarm_id, tag_id, level, state FROM alarm WHERE returned_at IS NULL AND NOT withdrawn FOR UPDATE"
+        """
+        SELECT alarm_id, tag_id, level, state FROM alarm
+         WHERE returned_at IS NULL AND NOT withdrawn AND level = ANY (%s) FOR UPDATE
+        """,
+        [list(LEVELS)],
     ).fetchall():
         if (tag_id, level) not in points:
             connection.execute("UPDATE alarm SET returned_at = %s, state = 'NORM' WHERE alarm_id = %s", [now, alarm_id])
-            _change(connection, alarm_id, state, "NORM", "the limit is no longer watched")
-
-
-def _change(connection: Connection, alarm_id: int, before: str, after: str, comment: str) -> None:
-    connection.execute(
-        "INSERT INTO alarm_change (alarm_id, from_state, to_state, by, comment) VALUES (%s, %s, %s, 'system', %s)",
-        [alarm_id, before, after, comment],
-    )
+            record(connection, alarm_id, state, "NORM", "the limit is no longer watched")
 
 
 def _us(moment: datetime) -> int:

@@ -28,6 +28,7 @@ class Rule:
     on_us: int
     off_us: int
     priority: str
+    latching: bool = False
 
     def status(self, value: float) -> int:
         """Where a value stands to the limit: to pass it is to be beyond it, not on it."""
@@ -138,11 +139,7 @@ def rules_of(tag: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Rule]:
         limit = tag[level]
         if limit is None:
             continue
-        fitting = [rule for rule in settings["rules"] if level in rule["limits"] and _fits(rule, tag)]
-
-        def said(field: str, otherwise: Any, fitting: list[Mapping[str, Any]] = fitting) -> Any:
-            return next((rule[field] for rule in fitting if rule[field] is not None), otherwise)
-
+        said = Said(tag, level, settings)
         if not said("enabled", True):
             continue
         deadband = 0.0
@@ -158,9 +155,21 @@ def rules_of(tag: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Rule]:
                 round(said("on_delay_s", settings["on_delay_s"]) * 1e6),
                 round(said("off_delay_s", settings["off_delay_s"]) * 1e6),
                 said("priority", settings["priorities"].get(level, "low")),
+                said("latching", False),
             )
         )
     return rules
+
+
+class Said:
+    """What the setting `alarm` says of one alarm of a tag, which has name, template, suffix and area."""
+
+    def __init__(self, tag: Mapping[str, Any], level: str, settings: Mapping[str, Any]) -> None:
+        self._fitting = [rule for rule in settings["rules"] if level in rule["limits"] and _fits(rule, tag)]
+
+    def __call__(self, field: str, otherwise: Any) -> Any:
+        """The field of the first rule that says it; `otherwise` where none does."""
+        return next((rule[field] for rule in self._fitting if rule.get(field) is not None), otherwise)
 
 
 def _fits(rule: Mapping[str, Any], tag: Mapping[str, Any]) -> bool:
