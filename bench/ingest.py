@@ -21,10 +21,11 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import psycopg
+from benchrig.finding import Finding, tell
 from benchrig.gateway import Gateway, bare_loop, envelopes, messages, names
 from benchrig.platform import Platform, resident_mb
 
@@ -38,30 +39,6 @@ EDGE = "gw-a2"
 EDGES = [f"gw-a{n}" for n in range(1, 7)]
 READINGS = 500  # in an envelope
 GROUP = 20_000  # readings of one raw COPY: as many as ingest takes into a transaction at most
-
-
-class Finding(NamedTuple):
-    """A line of the result. `gate`: `measured` must be at least that (or at most, with `most`); None is not gated."""
-
-    what: str
-    measured: float
-    unit: str
-    budget: str = ""
-    limit: str = ""
-    gate: float | None = None
-    most: bool = False
-
-    @property
-    def held(self) -> bool:
-        if self.gate is None:
-            return True
-        return self.measured <= self.gate if self.most else self.measured >= self.gate
-
-    def __str__(self) -> str:
-        figure = f"{self.measured:,.0f}" if abs(self.measured) >= 100 else f"{self.measured:.2f}"
-        gate = "" if self.gate is None else f"gate {'<=' if self.most else '>='} {self.gate:g}"
-        line = f"{self.what:<58}{figure:>10} {self.unit:<12}{self.budget:<14}{gate:<14}{self.limit}"
-        return line.rstrip() + ("" if self.held else "   MISSED")
 
 
 class Bench:
@@ -376,9 +353,7 @@ def main() -> int:
         print(f"{platform.engine.version}, {wish.broker}, envelopes of {READINGS} readings", flush=True)
         bench = Bench(platform, long=wish.long)
         for part in wish.only.split(","):
-            for finding in PARTS[part](bench):
-                missed += not finding.held
-                print(finding, flush=True)
+            missed += tell(PARTS[part](bench))
     return 1 if missed else 0
 
 

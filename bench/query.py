@@ -27,9 +27,9 @@ from urllib.parse import urlencode, urlsplit
 import ingest
 import numpy as np
 import psycopg
+from benchrig.finding import Finding, tell
 from benchrig.gateway import Gateway
 from benchrig.platform import Platform
-from ingest import Finding
 
 from hefa_demo import broker as brokers
 from hefa_platform.store import consumption, rollups
@@ -340,9 +340,7 @@ def main() -> int:
         data = Data(platform, long=wish.long)
         data.make()
         for part in wish.only.split(","):
-            for finding in PARTS[part](data):
-                missed += not finding.held
-                print(finding, flush=True)
+            missed += tell(PARTS[part](data))
         data.admin.close()
     return 1 if missed else 0
 
