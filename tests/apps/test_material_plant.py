@@ -12,6 +12,7 @@ from hefa_apps.material.balance import (
     out_over_in,
     plant_yield,
     recovery,
+    stored,
     suspected,
 )
 from hefa_apps.material.diagram import BOX, diagram
@@ -114,6 +115,28 @@ def test_a_meter_that_shows_too_much_is_suspected(tag: str, stream: str, shows: 
 
 def _tags(name: str) -> tuple[str, ...]:
     return next((flow.tags for flow in plan().flows if flow.name == name), ())
+
+
+@pytest.mark.parametrize(("hours", "believed"), [(1, (0.0, 0.1)), (24, (0.8, 1.0))])
+def test_a_stock_is_volume_and_as_much_strength_as_is_no_noise(hours: int, believed: tuple[float, float]) -> None:
+    """An hour apart two analyses differ by their noise; a day apart the liquor is another one."""
+    tanks = plan().stocks[0]
+
+    def ends(level: float, strength: float) -> dict[str, float]:
+        return dict.fromkeys(tanks.tanks, level) | {tanks.strength: strength}
+
+    def rise(level: float, strength: float) -> tuple[float, float]:
+        seen = Seen((1.0,) * hours, first=ends(55.0, 200.0), last=ends(level, strength))
+        told = stored(tanks, seen, None)
+        assert told.value is not None
+        assert told.sd is not None
+        return told.value, told.sd
+
+    least, most = believed
+    value, sd = rise(55.0, 202.0)
+    assert least <= value / (3 * 27.5 * 2.0) <= most
+    assert abs(value) <= 3 * sd
+    assert rise(56.0, 200.0)[0] == pytest.approx(3 * 0.5 * 200.0)
 
 
 def test_what_is_silent_is_not_nought() -> None:

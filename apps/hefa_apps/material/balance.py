@@ -18,6 +18,9 @@ FLOOR = 2e-5  # least deviation, by the largest stream: a register at rest is no
 ALL = "REO"
 _IN_GAPS = 0.1  # relative, of what passed while nobody looked: instruments are not silent at the same time
 _SPREAD_OF_STRENGTH = 0.0025  # relative, of an analyser's hour at either end of a period
+_SPREAD_OF_SHORT = 0.005  # the same of a quarter of an hour, which a short period has
+_SHORT = 6.0  # hours
+_DRIFT = 0.002  # relative, by which the strength in a tank wanders in an hour; with the root of the time
 
 
 @dataclass(frozen=True)
@@ -141,17 +144,23 @@ def moved(flow: Flow, seen: Seen) -> list[float] | None:
 
 
 def stored(stock: Stock, seen: Seen, element: Element | None) -> Amount:
-    """Return how much more tanks hold at the end than at the begin."""
+    """Return how much more tanks hold at the end than at the begin: by their volume, and by their strength.
+
+    Of the change of strength counts the share that is not the analyser's noise: drift^2 / (drift^2 + noise^2), the
+    best linear estimate. Or else an hour's stock would be the noise of two analyses times all that the tanks hold.
+    """
     before, after = seen.first.get(stock.strength), seen.last.get(stock.strength)
     share = seen.mean(f"{stock.analyser}.{element.suffix}") if element else 100.0
     if before is None or after is None or share is None or any(seen.change(tank) is None for tank in stock.tanks):
         return Amount(None, why="silent")
-    one = stock.capacity / 100
+    hours, one = sum(seen.hours), stock.capacity / 100
     first, last = (one * sum(side[tank] for tank in stock.tanks) for side in (seen.first, seen.last))
-    deviation = hypot(
-        after * stock.sd * sqrt(len(stock.tanks)), (first + last) / 2 * after * _SPREAD_OF_STRENGTH * sqrt(2)
-    )
-    return Amount((last * after - first * before) * share / 100, max(deviation * share / 100, 1e-6), 1.0)
+    strength, volume = (before + after) / 2, (first + last) / 2
+    noise = sqrt(2) * (_SPREAD_OF_SHORT if hours < _SHORT else _SPREAD_OF_STRENGTH)
+    true = 1 / (1 + noise**2 / (_DRIFT**2 * hours)) if hours > 0 else 0.0
+    rise = (last - first) * strength + volume * (after - before) * true
+    deviation = strength * hypot(stock.sd * sqrt(len(stock.tanks)), volume * noise * sqrt(true))
+    return Amount(rise * share / 100, max(deviation * share / 100, 1e-6), 1.0)
 
 
 def _held(holdup: Holdup, hours: float, fed: float | None, whole: float | None, element: Element | None) -> Amount:
