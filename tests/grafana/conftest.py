@@ -21,8 +21,23 @@ FIRST = NOW.replace(minute=0) - timedelta(hours=2)
 
 
 @pytest.fixture(scope="session")
-def read_dsn(postgres: str, migrated: str, role_passwords: dict[str, str], plant: Plant) -> Iterator[str]:
+def read_dsn(filled: str, role_passwords: dict[str, str]) -> str:
     """DSN of hefa_read, as Grafana signs in."""
+    return make_conninfo(filled, user="hefa_read", password=role_passwords["hefa_read"])
+
+
+@pytest.fixture
+def alive(filled: str) -> None:
+    """Gateways and workers were heard of just now, however long ago the database was made."""
+    with psycopg.connect(filled) as connection:
+        connection.execute("UPDATE worker SET seen_at = now()")
+        connection.execute("UPDATE edge SET seen_at = now() WHERE seen_at IS NOT NULL")
+        connection.execute("UPDATE quarantine SET received_at = now()")
+
+
+@pytest.fixture(scope="session")
+def filled(postgres: str, migrated: str, role_passwords: dict[str, str], plant: Plant) -> Iterator[str]:
+    """DSN of the database's administrator."""
     name = f"hefa_grafana_{secrets.token_hex(4)}"
     admin = make_conninfo(postgres, dbname=name)
     with psycopg.connect(postgres, autocommit=True) as server:
@@ -39,7 +54,7 @@ def read_dsn(postgres: str, migrated: str, role_passwords: dict[str, str], plant
             while rollups.work(connection, "newest", settled=False) is not None:
                 pass
             connection.execute("ANALYZE")
-        yield make_conninfo(admin, user="hefa_read", password=role_passwords["hefa_read"])
+        yield admin
     finally:
         with psycopg.connect(postgres, autocommit=True) as server:
             drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
