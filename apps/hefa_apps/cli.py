@@ -3,21 +3,25 @@
 import logging
 from importlib.metadata import PackageNotFoundError, version
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
+from pydantic import ValidationError
 
 from hefa_apps.client import Platform
 from hefa_apps.config import Settings
 from hefa_apps.host import create_app
+from hefa_apps.live.flowsheet import LayoutError
 from hefa_apps.metrics import Desk
 from hefa_apps.publish import Publisher
 from hefa_apps.session import Sessions
 
 logger = logging.getLogger(__name__)
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="The portal: the live wall and the apps of the departments.")
+cli = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="The portal: the live wall and the apps of the departments."
+)
 
 
 @cli.callback()
@@ -33,20 +37,26 @@ def serve(
 ) -> None:
     """Serve the portal. It comes up without the platform and says so on its pages."""
     given = {"portal_host": host, "portal_port": port, "api_url": api_url}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        _fail("\n".join(f"HEFA_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()))
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line per request is nothing for a log
     key, lasting = settings.sealing_key()
     if not lasting:
         logger.warning("no session key: everybody signs in again after a restart (set HEFA_SESSION_KEY)")
     platform = Platform(settings.api_url)
-    app = create_app(
-        platform,
-        Sessions(key, hours=settings.session_hours),
-        simulated=settings.simulated,
-        version=_version(),
-        layout=settings.flowsheet,
-    )
+    try:
+        app = create_app(
+            platform,
+            Sessions(key, hours=settings.session_hours),
+            simulated=settings.simulated,
+            version=_version(),
+            layout=settings.flowsheet,
+        )
+    except LayoutError as error:
+        _fail(str(error))
     config = uvicorn.Config(
         app,
         host=settings.portal_host,
@@ -76,6 +86,11 @@ def _publisher(settings: Settings, platform: Platform, desk: Desk) -> Publisher 
     publisher = Publisher(platform.caller(key), desk, metrics)
     publisher.start()
     return publisher
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(2)
 
 
 class _Server(uvicorn.Server):

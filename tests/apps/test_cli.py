@@ -11,7 +11,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from hefa_apps.cli import cli
 from hefa_demo.ports import free_port
 
 
@@ -66,3 +68,19 @@ def test_an_open_stream_does_not_hold_the_portal(portal, tmp_path: Path, stop: s
         log = (tmp_path / "log").read_text()
         assert "Traceback" not in log
         assert "no session key" not in log
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "says"),
+    [
+        ("HEFA_PORTAL_PORT", "80x", "HEFA_PORTAL_PORT: Input should be a valid integer"),
+        ("HEFA_LOG_LEVEL", "loud", "HEFA_LOG_LEVEL: Input should be 'DEBUG'"),
+        ("HEFA_FLOWSHEET", "/nowhere.toml", "the flowsheet /nowhere.toml cannot be used"),
+        ("HEFA_FLOWSHEET", __file__, "cannot be used: "),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch, setting: str, text: str, says: str) -> None:
+    monkeypatch.setenv(setting, text)
+    done = CliRunner().invoke(cli, ["serve"])
+    assert done.exit_code == 2
+    assert says in done.stderr

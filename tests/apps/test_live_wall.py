@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hefa_apps.client import Catalogue, Latest, Limits, Node, Root, Series, Tag
 from hefa_apps.live.cascade import medians, moves, profile, trailing
-from hefa_apps.live.flowsheet import LayoutError, rounded, sheet
+from hefa_apps.live.flowsheet import LayoutError, checked, rounded, sheet
 from hefa_apps.live.model import Point, points
 from hefa_apps.live.tanks import slope, tanks
 from hefa_apps.live.wall import read_layout
@@ -196,11 +196,15 @@ def test_a_plant_that_the_layout_does_not_know_is_drawn_by_its_lines() -> None:
     [
         ({"blocks": {"A": {"at": "A2.SXA", "y": 2}}}, "block A needs a whole number as x"),
         ({"blocks": {"A": {"at": "A2.SXA", "x": 1, "y": 2}}, "pipes": [{"ends": ["A", "Z"]}]}, "pipe 1 needs two ends"),
+        ({"blocks": {"A": {"at": "A9.NONE", "x": 1, "y": 2}}, "pipes": [{"ends": ["A", "A"]}]}, "two points or more"),
+        ({"blocks": [1]}, "blocks must be tables"),
+        ({"cascades": {"SXA": {"at": "A2.SXA", "stages": 9}}}, "cascade SXA needs template, feed, key"),
     ],
 )
 def test_a_wrong_layout_says_what_is_wrong(layout: dict[str, Any], says: str) -> None:
+    """Whether or not the plant has the places that it speaks of."""
     with pytest.raises(LayoutError, match=says):
-        sheet(layout, plant(), {})
+        checked(layout)
 
 
 def test_every_place_of_the_layout_is_in_the_plant(plant) -> None:

@@ -53,7 +53,7 @@ class _Alarms:
 class AlarmCalls(Asking):
     """Alarms."""
 
-    def alarms(self, *, states: Sequence[str] = OPEN, area: str | None = None, most: int = 100) -> tuple[Alarm, ...]:
+    def alarms(self, *, states: Sequence[str] = OPEN, area: str | None = None, most: int = 2000) -> tuple[Alarm, ...]:
         """Return the newest alarms in these states, at most `most`."""
         return self._one(_Alarms, "alarms", {"state": states, "area": area, "limit": most}).items
 

@@ -62,6 +62,22 @@ class Sheet:
         return tuple(dict.fromkeys(pipe.of for pipe in self.pipes))
 
 
+def checked(layout: dict[str, Any]) -> dict[str, Any]:
+    """Return a layout that can be drawn for any plant. Raises `LayoutError`."""
+    for kind in ("blocks", "cascades"):
+        tables = layout.get(kind, {})
+        if not isinstance(tables, dict) or not all(isinstance(said, dict) for said in tables.values()):
+            raise LayoutError(f"{kind} must be tables, [{kind}.NAME]")
+    for name, said in layout.get("blocks", {}).items():
+        for axis in ("x", "y"):
+            _whole(said, axis, name)
+    for name, said in layout.get("cascades", {}).items():
+        if lacking := [key for key in ("at", "template", "stages", "feed", "key") if key not in said]:
+            raise LayoutError(f"cascade {name} needs {', '.join(lacking)}")
+    _pipes(layout)
+    return layout
+
+
 def sheet(layout: Mapping[str, Any], catalogue: Catalogue, points: Mapping[str, Point]) -> Sheet:
     """Return the flowsheet of a layout for this plant. Raises `LayoutError`."""
     places = {node.path: node for level in ("area", "line", "unit") for node in catalogue.root.below(level)}
@@ -86,15 +102,19 @@ def sheet(layout: Mapping[str, Any], catalogue: Catalogue, points: Mapping[str, 
         )
     if not blocks:
         return _plain(catalogue, below)
-    pipes = []
+    pipes = tuple(pipe for pipe in _pipes(layout) if set(pipe.ends) <= set(blocks))
+    width, height = layout.get("sheet", (1600, 720))
+    return Sheet(width, height, tuple(blocks.values()), pipes)
+
+
+def _pipes(layout: Mapping[str, Any]) -> list[Pipe]:
+    found = []
     for i, said in enumerate(layout.get("pipes", ())):
         ends = tuple(said.get("ends", ()))
-        if len(ends) != 2 or not set(ends) <= set(layout["blocks"]):
+        if len(ends) != 2 or not set(ends) <= set(layout.get("blocks", ())):
             raise LayoutError(f"pipe {i + 1} needs two ends that are blocks, it has {', '.join(map(str, ends))}")
-        if set(ends) <= set(blocks):
-            pipes.append(Pipe(str(said.get("of", "")), (ends[0], ends[1]), rounded(said.get("points", ()))))
-    width, height = layout.get("sheet", (1600, 720))
-    return Sheet(width, height, tuple(blocks.values()), tuple(pipes))
+        found.append(Pipe(str(said.get("of", "")), (ends[0], ends[1]), rounded(said.get("points", ()))))
+    return found
 
 
 def rounded(points: Sequence[Sequence[float]], radius: float = _RADIUS) -> str:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from hefa_apps.client import Alarm, Caller, Catalogue, Edge, Latest, Pipeline, Series, Tag
 from hefa_apps.live import cascade, tanks
-from hefa_apps.live.flowsheet import HEIGHT, WIDTH, sheet
+from hefa_apps.live.flowsheet import HEIGHT, WIDTH, LayoutError, checked, sheet
 from hefa_apps.live.model import Point, flows, points, summary, telling
 from hefa_apps.page import hues, pages, places, starting
 from hefa_apps.period import resolve
@@ -33,6 +33,7 @@ LAYOUT = Path(__file__).with_name("layout.toml")
 LEVELS_OVER = timedelta(hours=2)
 MOVES_OVER = timedelta(hours=6)
 PRIORITIES = ("high", "medium", "low")
+LISTED = 100  # open alarms that an answer names; the counts are of all
 
 Reference = Literal["model", "plantday", "week", "month"]
 
@@ -64,8 +65,12 @@ class View:
 
 
 def read_layout(path: Path | None = None) -> dict[str, Any]:
-    """Read a flowsheet's layout; that of the reference plant without a path."""
-    return tomllib.loads((path or LAYOUT).read_text("utf-8"))
+    """Read a flowsheet's layout; that of the reference plant without a path. Raises `LayoutError`."""
+    file = path or LAYOUT
+    try:
+        return checked(tomllib.loads(file.read_text("utf-8")))
+    except (OSError, ValueError) as error:  # ValueError: not TOML, not UTF-8, or no layout
+        raise LayoutError(f"the flowsheet {file} cannot be used: {error}") from None
 
 
 @router.get("/live", include_in_schema=False)
@@ -181,7 +186,7 @@ def tanks_csv(asking: Asking) -> Response:
 def alarms_json(asking: Asking, area: str | None = None) -> dict[str, Any]:
     """Alarms that are not over and seen: unseen ones first, then by priority, then the newest. At most a hundred."""
     found = _urgent(asking.alarms(area=area))
-    return {"counts": _counts(found), "items": [asdict(alarm) for alarm in found], "next": None}
+    return {"counts": _counts(found), "items": [asdict(alarm) for alarm in found[:LISTED]], "next": None}
 
 
 @router.post("/api/live/alarms/{alarm}/ack", summary="Acknowledge an alarm")
