@@ -53,7 +53,9 @@ class Settings(BaseSettings):
         description="A story of faults from the seeds' scenarios/, such as normal-month. Unset: nothing goes wrong.",
     )
     seed: int = Field(1, ge=0, description="Another seed is another history; the same seed gives the same readings.")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: str = Field(
+        "INFO", pattern="(?i)^(debug|info|warning|error)$", description="DEBUG, INFO, WARNING or ERROR."
+    )
     outbox_max_bytes: int = Field(
         1 << 30, ge=1 << 16, description="Bytes of envelopes one outbox may hold; more survives longer outages."
     )

@@ -24,7 +24,14 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"profile": "most"}, {"seed": -1}, {"outbox_policy": "forget"}, {"window": 0}, {"outbox_max_bytes": 10}],
+    [
+        {"profile": "most"},
+        {"log_level": "loud"},
+        {"seed": -1},
+        {"outbox_policy": "forget"},
+        {"window": 0},
+        {"outbox_max_bytes": 10},
+    ],
 )
 def test_what_cannot_be_is_refused(wrong: dict) -> None:
     with pytest.raises(ValidationError):
