@@ -32,6 +32,10 @@ class Stack:
     def get(self, path: str) -> tuple[int, Any]:
         return self._ask(self.api + path)
 
+    def get_figures(self, path: str) -> tuple[int, Any]:
+        """Ask the portal."""
+        return self._ask(self.portal + path)
+
     def serves(self) -> bool:
         """Whether both the platform and the portal answer, which know nothing of each other's start."""
         return self.get("/v1/ready")[0] == 200 and self._ask(self.portal + "/healthz")[0] == 200
@@ -40,7 +44,7 @@ class Stack:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.key}"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=5) as answer:
+            with opener.open(request, timeout=30) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -51,7 +55,7 @@ class Stack:
 @pytest.fixture
 def stack(database: Any, broker: Broker, seeds_dir: Path, tmp_path: Path) -> Iterator[Stack]:
     key = f"hefa_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
-    migrate(database.admin, admin_key=key)
+    migrate(database.admin, api_keys={"admin": key})
     api, portal = free_port(), free_port()
     children: list[Child] = []
 
