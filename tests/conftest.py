@@ -23,6 +23,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -42,6 +43,10 @@ NATURAL = ("needs_registry", "needs_community")  # markers of what a machine can
 ROLES = ("owner", "ingest", "jobs", "api", "read")
 
 _deselected = pytest.StashKey[list[str]]()
+
+# How long an example takes says how busy the machine is, and nothing else.
+settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 # --- what is here, and what is missing -------------------------------------------------------------------------------

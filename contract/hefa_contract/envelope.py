@@ -27,6 +27,7 @@ MAX_EVENTS = 200
 MAX_PAYLOAD = 245_760  # bytes: 240 KiB of a broker packet of 256 KiB
 MAX_TAG_NAME = 128
 MAX_SEQ = 2**63 - 1
+MAX_LOST = 10**12  # readings that one gap may tell of: a sum of many stays a count
 MAX_TS = 253_402_300_800_000_000  # µs: year 10000, the end of what every calendar here can say
 GOOD, UNCERTAIN, BAD = 192, 64, 0  # OPC quality: the two top bits of one byte
 
@@ -254,8 +255,8 @@ def _gap(document: dict[str, Any]) -> Gap:
     first, last, readings, reason = gap.get("from"), gap.get("to"), gap.get("readings"), gap.get("reason")
     if not (_is_int(first) and _is_int(last) and 0 <= first <= last <= MAX_SEQ):
         raise _Fault("/gap/from and /gap/to must be integers, 0 <= from <= to")
-    if not (_is_int(readings) and 0 <= readings <= MAX_SEQ):
-        raise _Fault("/gap/readings must be a count")
+    if not (_is_int(readings) and 0 <= readings <= MAX_LOST):
+        raise _Fault("/gap/readings must be a count, at most 10^12")
     if not isinstance(reason, str):
         raise _Fault("/gap/reason must be a string")
     return Gap(

@@ -31,10 +31,13 @@ def retry(database: Database, intake: Intake) -> int:
 
 def _arrival(row: quarantine.Refused) -> Arrival:
     payload = row.payload or b""
-    if row.reading is not None:
+    head = {"v": VERSION, "epoch": row.epoch, "seq": 1, "made": time.time_ns() // 1000}
+    if row.reading is not None and "event" in row.reading:
+        payload = msgspec.json.encode({**head, "events": [row.reading["event"]]})
+    elif row.reading is not None:
         payload = msgspec.json.encode(
             {
-                "v": VERSION, "epoch": row.epoch, "seq": 1, "lane": "backfill", "made": time.time_ns() // 1000, "base": 0,
+                **head, "lane": "backfill", "base": 0,
                 "tags": [row.reading["tag"]], "tag": [0], "dt": [row.reading["ts"]], "value": [row.reading["value"]],
                 "quality": [row.reading["quality"]],
             }

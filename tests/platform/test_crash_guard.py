@@ -139,6 +139,17 @@ def test_a_floor_is_contiguous(store, admin, database, accepted, gaps, floor) ->
     assert gone == (0 if floor is None else sum(1 for seq in accepted if 1 <= seq <= floor))
 
 
+def test_the_last_of_all_numbers_ends_a_range_too(store, admin, database) -> None:
+    last = 2**63 - 1
+    gap = Gap(epoch="e", seq=last, made=NOW, from_=2, to=last, readings=0, reason="")
+    worker(store).store([message(1), arrival(gap)])
+    admin.execute("UPDATE ledger SET received_at = now() - interval '31 days'")
+    with Database(database.jobs, max_size=1) as jobs, jobs.session() as connection:
+        assert upkeep.trim_ledger(connection, 30) == 2
+        assert upkeep.trim_ledger(connection, 30) == 0
+    assert admin.execute("SELECT floor FROM edge_floor").fetchone() == (last,)
+
+
 def test_below_the_floor_is_a_duplicate_and_above_it_is_not(store, admin, database) -> None:
     intake = worker(store)
     intake.store([message(seq) for seq in (1, 2, 3)])

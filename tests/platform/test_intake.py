@@ -269,6 +269,16 @@ def test_events_and_gaps_are_kept_with_the_message(site: Site) -> None:
     assert site.counts() == {"events": 1}
 
 
+def test_an_event_that_lies_ahead_goes_to_quarantine_alone(site: Site) -> None:
+    ahead = NOW + 3_600_000_000
+    notes = [Note(ts=ts, subject="A1", text="hi") for ts in (NOW, ahead)]
+    (outcome,) = site.intake.store([arrival(Events(epoch="e", seq=1, made=NOW, events=notes))])
+    assert (outcome.finished, codes(outcome)) == (True, [("TS_FUTURE", 1)])
+    assert site.rows("SELECT i FROM event") == [(0,)]
+    assert site.rows("SELECT i, code, reading->'event'->>'type' FROM quarantine") == [(1, "TS_FUTURE", "note")]
+    assert site.counts() == {"events": 1}
+
+
 def test_a_reading_the_database_refuses_is_found_and_the_rest_is_stored(site: Site) -> None:
     site.admin.execute("ALTER TABLE reading ADD CHECK (value IS NULL OR value NOT IN (66, 67))")
     good = [("gw-1.b", k, float(k), 192) for k in range(60)]

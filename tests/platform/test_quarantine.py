@@ -72,6 +72,16 @@ def test_twice_is_once(site: Any, client: Any, store: Database) -> None:
     assert site.execute("SELECT count(*) FROM quarantine WHERE epoch = %s", f"retry-{id}") == [(0,)]
 
 
+def test_an_event_is_tried_again_where_it_was_kept_whole(site: Any, client: Any, store: Database) -> None:
+    event = {"type": "note", "ts": NOW, "subject": "A2-SX", "text": "probe changed"}
+    id = refused(site, {"event": event})
+    assert ask(client, id, "retry").status_code == 202
+    retry(store, Intake(store, "w1"))
+    assert state(site, id) == "retried"
+    assert site.execute("SELECT body->>'text' FROM event") == [("probe changed",)]
+    assert ask(client, refused(site, {"event": "{'type': 5}"}), "retry").status_code == 409
+
+
 @pytest.mark.parametrize(
     "wrong", [{"ts": NOW + 10**12}, {"value": "x"}, {"ts": "y"}, {"tag": "A1-FEED.DISS.R-101.temp"}]
 )

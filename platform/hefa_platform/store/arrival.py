@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from hefa_contract.envelope import GOOD, Decoded, Envelope
+from hefa_contract.envelope import GOOD, Decoded, Envelope, Events
 from hefa_contract.receipt import Rejection
 from hefa_contract.rejection import Code, Rejected
 from hefa_platform.store.binary_copy import Floats, Ints
@@ -188,6 +189,14 @@ class Group:
             "quality": GOOD if envelope.quality is None else envelope.quality[k],
         }
         self._note(n, as_sent(decoded, k), code, detail, reading, counted=True)
+
+    def refuse_event(self, n: int, k: int, code: Code, detail: str) -> None:
+        """Event `k`, of those the contract let pass, goes to quarantine."""
+        decoded = self.arrivals[n].decoded
+        assert decoded is not None
+        assert isinstance(decoded.message, Events)
+        event: dict[str, Any] = msgspec.to_builtins(decoded.message.events[k])
+        self._note(n, as_sent(decoded, k), code, detail, {"event": event}, counted=False)
 
     def count_refused(self, n: int, *, new: bool) -> None:
         """Count a refused message, which is kept in quarantine once."""

@@ -20,7 +20,7 @@ from hefa_platform.failpoint import reach
 from hefa_platform.store.arrival import Arrival, Group, Outcome, as_sent
 from hefa_platform.store.crash_guard import CRASHES, CrashGuard
 from hefa_platform.store.database import Connection, Database, Refused
-from hefa_platform.store.readings import ReadingWriter, StoredBefore, Without, Written
+from hefa_platform.store.readings import FUTURE_S, ReadingWriter, StoredBefore, Without, Written
 from hefa_platform.store.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Intake:
         self._closing, self._rehearsal = closing, rehearsal
         self._database = database
         self._worker = worker
+        self._clock = clock
         self._registry = Registry(tag_quota_per_hour, edge_limit)
         self._writer = ReadingWriter(self._registry, worker, raw_retention_days, clock)
         self._guard = CrashGuard(worker)
@@ -305,12 +306,17 @@ class Intake:
                     [edge_id, message.epoch, message.seq, message.from_, message.to, message.readings, message.reason],
                 )
             elif isinstance(message, Events):
+                latest_us = (self._clock() + FUTURE_S) * 1_000_000
                 for k, event in enumerate(message.events):
+                    if event.ts > latest_us:
+                        why = f"the time is more than {FUTURE_S} s ahead of the platform's clock"
+                        group.refuse_event(n, k, Code.TS_FUTURE, why)
+                        continue
+                    group.counts[edge_id].events += 1
                     i = as_sent(decoded, k)
                     kind = str(event.__struct_config__.tag)
                     at = [edge_id, message.epoch, message.seq, i, kind, event.ts, event.subject, Jsonb(event.body())]
                     events.append(at)
-                group.counts[edge_id].events += len(message.events)
         if events:
             with connection.cursor() as cursor:
                 cursor.executemany(

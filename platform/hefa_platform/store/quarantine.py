@@ -38,6 +38,8 @@ class Refused:
     @property
     def whole(self) -> bool:
         """Whether all of it is here."""
+        if self.reading is not None and "event" in self.reading:
+            return isinstance(self.reading["event"], dict)  # else only its text was kept
         if self.reading is not None:
             return {"tag", "ts", "value", "quality"} <= self.reading.keys()
         return self.payload is not None and len(self.payload) == self.size

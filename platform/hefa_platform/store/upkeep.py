@@ -53,17 +53,18 @@ def trim_ledger(connection: Connection, keep_days: int) -> int:
         ), known AS (
           SELECT edge_id, epoch, coalesce(floor, 0) AS floor FROM old LEFT JOIN edge_floor USING (edge_id, epoch)
         ), covered AS (
+          -- Ranges of what lies before a number: the last of all numbers has none after it that could end its range.
           SELECT edge_id, epoch, floor, range_agg(seqs) AS seqs FROM known CROSS JOIN LATERAL (
-            (SELECT int8range(seq, seq, '[]') AS seqs FROM ledger
+            (SELECT int8range(seq - 1, seq) AS seqs FROM ledger
               WHERE ledger.edge_id = known.edge_id AND ledger.epoch = known.epoch AND seq > floor
               ORDER BY seq LIMIT 100000)
             UNION ALL
-            SELECT int8range(from_seq, to_seq, '[]') FROM gap
+            SELECT int8range(from_seq - 1, to_seq) FROM gap
              WHERE gap.edge_id = known.edge_id AND gap.epoch = known.epoch AND to_seq > floor) AS one
            GROUP BY edge_id, epoch, floor
         )
         INSERT INTO edge_floor (edge_id, epoch, floor)
-        SELECT edge_id, epoch, upper(whole) - 1 FROM covered CROSS JOIN unnest(seqs) AS whole WHERE whole @> floor + 1
+        SELECT edge_id, epoch, upper(whole) FROM covered CROSS JOIN unnest(seqs) AS whole WHERE whole @> floor
         ON CONFLICT (edge_id, epoch) DO UPDATE SET floor = greatest(edge_floor.floor, excluded.floor)
         """,
         {"keep": keep_days},
