@@ -153,7 +153,10 @@ def rows(
         .thresholds(steps(base=BLUE))
     )
     for name, ucum in (columns or {}).items():
-        panel = panel.override_by_name(name, [models.DynamicConfigValue("unit", grafana_unit(ucum))])
+        shown = [models.DynamicConfigValue("unit", grafana_unit(ucum))]
+        if name.endswith("_s"):  # Grafana writes minutes and hours where they read better
+            shown.append(models.DynamicConfigValue("displayName", name.removesuffix("_s")))
+        panel = panel.override_by_name(name, shown)
     for name, (text, address) in (links or {}).items():
         panel = panel.override_by_name(name, [models.DynamicConfigValue("links", [{"title": text, "url": address}])])
     return panel

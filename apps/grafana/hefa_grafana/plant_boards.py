@@ -298,7 +298,7 @@ def _extraction(site: Site, cascades: dict[str, list[Equipment]]) -> models.Dash
         which = f"l.line = ${{cascade:sqlstring}} AND t.template = {literals([tag.template])} AND l.tag = l.equipment || '.{tag.suffix}'"
         profiles.append(
             profile(
-                f"{tag.description or tag.suffix} by stage",
+                f"{_title(tag)} by stage",
                 "Now, against the mean of the last hour: a front that moves shows where the two differ. A stage "
                 "without this instrument is left out.",
                 f"""
@@ -315,7 +315,7 @@ SELECT t.equipment_name AS stage, l.value AS now,
         )
     trends = [
         lines(
-            f"{tag.description or tag.suffix}",
+            _title(tag),
             "Every stage: mean over each step, weighted by time.",
             series(
                 f"tag = ANY (ARRAY(SELECT tag FROM v_tag WHERE line = ${{cascade:sqlstring}} "
@@ -407,6 +407,12 @@ SELECT $__timeGroupAlias(bucket, '1h', NULL), {metric} AS metric, {value} AS val
 HAVING {value} IS NOT NULL
  ORDER BY 1, 2
 """
+
+
+def _title(tag: Tag) -> str:
+    """What a tag measures, as a title begins."""
+    text = tag.description or tag.suffix
+    return text if text.startswith("pH") else text[:1].upper() + text[1:]
 
 
 def _quantity(ucum: str) -> str:
