@@ -8,7 +8,7 @@ import secrets as token
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -117,9 +117,10 @@ class Platform:
         spent = {"gateway": sum(psutil.Process().cpu_times()[:2])}
         for name, pid in self._pids.items():
             process = psutil.Process(pid)
-            times = [one.cpu_times() for one in (process, *process.children())]
             kind = "worker" if name.startswith("ingest") else name
-            spent[kind] = spent.get(kind, 0.0) + sum(one.user + one.system for one in times)
+            for one in (process, *process.children()):
+                with suppress(psutil.NoSuchProcess):  # the server's helpers come and go
+                    spent[kind] = spent.get(kind, 0.0) + sum(one.cpu_times()[:2])
         return spent
 
     def _embedded(self, stack: ExitStack) -> str:

@@ -1,7 +1,12 @@
-"""`hefa-platform import`: a file goes in like one sent to the API; progress on stderr, the report on stdout."""
+"""`hefa-platform import`: a file goes in like one sent to the API; progress on stderr, the report on stdout.
+
+A database that goes away in the middle is waited for: what was being stored then is tried again, and counted once.
+"""
 
 import getpass
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -11,18 +16,21 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from hefa_platform.api import imports
 from hefa_platform.api.params import rfc3339, zone
 from hefa_platform.api.problems import Problem
-from hefa_platform.store.database import Database, Unavailable
+from hefa_platform.store.database import Database, NotAdmitted, SchemaMissing, TimedOut, Unavailable
 from hefa_platform.store.entry import Rules
 
+PATIENCE_S = 600.0  # for a database that is away: a restart, a failover
+_RETRY_S = 2.0
 _NAMED = 20  # refused rows and tags that the report for people names
 
 
 def run(
     database: Database, rules: Rules, file: Path, *, tz: str | None = None, dry_run: bool = False, as_json: bool = False
 ) -> int:
-    """Import `file`, print the report; returns the exit code: 1 where rows were refused or the database was away."""
+    """Import `file`, print the report; returns the exit code: 1 where rows were refused or the database stayed away."""
     try:
         local: ZoneInfo | None = zone(tz)
+        database.engine  # noqa: B018 - asked, because one that was never there is not waited for
         with file.open("rb") as stream, _bar(file.stat().st_size) as bar:
             task = bar.add_task("reading" if dry_run else "importing", total=max(1, file.stat().st_size), rows=0)
 
@@ -32,7 +40,7 @@ def run(
             progress(0)
             report = imports.run(
                 database, rules, stream, name=file.name, by=f"command line ({getpass.getuser()})", tz=local,
-                dry_run=dry_run, progress=progress,
+                dry_run=dry_run, progress=progress, insist=_insist,
             )  # fmt: skip
     except (imports.ImportFailed, Problem, OSError) as error:
         sys.stderr.write(f"{file}: {error}\n")
@@ -43,6 +51,30 @@ def run(
     out = report.model_dump_json(by_alias=True, indent=2) + "\n" if as_json else _words(report)
     sys.stdout.write(out)
     return 1 if report.refused else 0
+
+
+def _insist(work: Callable[[], None]) -> None:
+    """Do what needs the database; where it is away, wait for it. What waiting does not mend is raised at once."""
+    deadline: float | None = None
+    while True:
+        try:
+            work()
+        except (SchemaMissing, NotAdmitted, TimedOut):
+            raise
+        except Unavailable as error:
+            if deadline is None:
+                deadline = time.monotonic() + PATIENCE_S
+                sys.stderr.write(
+                    f"the database is away: {error}\nWaiting for it, up to {PATIENCE_S / 60:g} minutes. To stop is safe: "
+                    "what is stored stays, and is recognised when the file is imported again.\n"
+                )
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            if deadline is not None:
+                sys.stderr.write("the database is back\n")
+            return
 
 
 def _bar(size: int) -> Progress:

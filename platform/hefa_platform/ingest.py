@@ -57,6 +57,14 @@ class _Waiting:
     status: tuple[str, bool] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Messages that are stored together, and those of them that are for the store."""
+
+    waiting: list[_Waiting]
+    arrivals: list[Arrival]
+
+
 class Worker:
     """Runs until stopped. `name` must be its own among all workers: counters and the retained state carry it."""
 
@@ -64,6 +72,7 @@ class Worker:
         self._database, self._intake, self._url, self._name, self._limits = database, intake, url, name, limits
         self._state_topic = topics.ingest_state(name)
         self._queue: deque[_Waiting] = deque()
+        self._next: _Group | None = None  # taken while the group before it is being stored
         self._queued = threading.Condition()
         self._stop = threading.Event()
         self._accepting = False
@@ -142,14 +151,14 @@ class Worker:
 
     def _work(self, session: Session) -> None:
         next_sign = 0.0
-        while not self._stop.is_set():
+        while self._next or not self._stop.is_set():
             if session.up and self._told != (self._accepting, self._intake.incarnation):
                 self._tell()
             if time.monotonic() >= next_sign:
                 next_sign = time.monotonic() + ALIVE_S
                 if not self._insist(self._sign, self._refuse):
                     return
-            group = self._take(timeout_s=0.5)
+            group, self._next = self._next or self._take(timeout_s=0.5), None
             if group:
                 self._store(session, group)
 
@@ -171,24 +180,30 @@ class Worker:
         if tried:
             logger.info("tried again from quarantine pieces=%d worker=%s", tried, self._name)
 
-    def _take(self, timeout_s: float) -> list[_Waiting]:
+    def _take(self, timeout_s: float = 0.0) -> _Group | None:
         """What waits now, up to the limits of a group; no lingering for more."""
         with self._queued:
-            if not self._queue:
+            if not self._queue and timeout_s:
                 self._queued.wait(timeout_s)
-            group: list[_Waiting] = []
+            taken: list[_Waiting] = []
             readings = 0
-            while self._queue and len(group) < self._limits.group_messages:
+            while self._queue and len(taken) < self._limits.group_messages:
                 arrival = self._queue[0].arrival
                 readings += arrival.readings if arrival else 0
-                if group and readings > self._limits.group_readings:
+                if taken and readings > self._limits.group_readings:
                     break
-                group.append(self._queue.popleft())
-            return group
+                taken.append(self._queue.popleft())
+        return _Group(taken, [w.arrival for w in taken if w.arrival is not None]) if taken else None
 
-    def _store(self, session: Session, group: Sequence[_Waiting]) -> None:
-        arrivals = [w.arrival for w in group if w.arrival is not None]
-        online = dict(w.status for w in group if w.status is not None)
+    def _following(self) -> Sequence[Arrival]:
+        """Take what comes after the group that is being stored, as far as it is here."""
+        if self._next is None:
+            self._next = self._take()
+        return self._next.arrivals if self._next else ()
+
+    def _store(self, session: Session, group: _Group) -> None:
+        arrivals = group.arrivals
+        online = dict(w.status for w in group.waiting if w.status is not None)
         outcomes: list[Outcome] = []
         reach("ingest.received")
 
@@ -196,15 +211,15 @@ class Worker:
             if online:
                 self._intake.status(online)
             if arrivals:
-                outcomes[:] = self._intake.store(arrivals)
+                outcomes[:] = self._intake.store(arrivals, self._following)
 
         if not self._insist(attempt, self._refuse):
             return  # Unanswered: gateway and broker send it again, to whoever is there then.
-        inbound = [w.inbound for w in group if w.arrival is not None]
+        inbound = [w.inbound for w in group.waiting if w.arrival is not None]
         reach("ingest.committed")
         _answer(session, arrivals, inbound, outcomes)
         reach("ingest.answered")
-        session.finish(w.inbound for w in group)
+        session.finish(w.inbound for w in group.waiting)
 
     def _insist(self, attempt: Callable[[], None], tired: Callable[[], None]) -> bool:
         """Attempt until it succeeds; False when stopped before. `tired` is called once patience is at its end."""

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from hefa_platform import import_command
 from hefa_platform.api import Limits, csv_rows
 from hefa_platform.import_command import run
 from hefa_platform.store import entry
+from hefa_platform.store.database import Unavailable
 from hefa_platform.store.entry import Rules
 
 PH = "A2-SX.SXA.MS-A01.ph"
@@ -183,3 +185,49 @@ def test_the_command_does_the_same(site: Any, tmp_path: Path, capsys: pytest.Cap
     file.write_text("a;b")
     assert run(site.api, Rules(), file) == 2
     assert "semicolons" in capsys.readouterr().err
+
+
+def test_a_database_that_goes_away_is_waited_for(
+    site: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends the connection in the second of three transactions, at its last statement."""
+    monkeypatch.setattr(entry, "ROWS", 10)
+    monkeypatch.setattr(import_command, "_RETRY_S", 0.05)
+    file = tmp_path / "history.csv"
+    file.write_text("tag,ts,value\n" + "".join(f"{PH},{at(60_000 + n)},{n}\n" for n in range(30)))
+    site.execute("""
+        CREATE SEQUENCE passed;
+        CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+          IF nextval('passed') = 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+          RETURN NULL;
+        END $$;
+        CREATE TRIGGER hang_up AFTER INSERT OR UPDATE ON intake_counter EXECUTE FUNCTION hang_up()
+    """)
+    try:
+        assert run(site.api, Rules(), file) == 0
+    finally:
+        site.execute("DROP TRIGGER hang_up ON intake_counter; DROP FUNCTION hang_up; DROP SEQUENCE passed")
+    told = capsys.readouterr()
+    assert "rows 30 = new 30 + duplicate 0" in told.out
+    assert "To stop is safe" in told.err
+    assert "the database is back" in told.err
+
+
+def test_rows_whose_commit_was_not_heard_of_are_tallied_once(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = entry.Entry(site.api, Rules(), source="test", epoch="unheard")
+    enter = entered._intake.enter
+
+    def unheard(arrivals: Any) -> None:
+        monkeypatch.undo()
+        enter(arrivals)
+        raise Unavailable("the answer was lost")
+
+    part = [entry.Row(n, PH, int((NOW.timestamp() - 4_000_000 - n) * 1e6), 1.0, 192) for n in range(5)]
+    monkeypatch.setattr(entered._intake, "enter", unheard)
+    with pytest.raises(Unavailable):
+        entered.put(part)
+    assert entered.tally.received == 0
+    entered.put(part)
+    assert (entered.tally.received, entered.tally.stored, entered.tally.tags[PH].new) == (5, 5, 5)
+    with pytest.raises(entry.AlreadyEntered):
+        entry.Entry(site.api, Rules(), source="test", epoch="unheard").put(part)

@@ -184,7 +184,10 @@ def test_a_reading_that_may_not_be_stored_goes_to_quarantine_alone(site: Site) -
         (100.1, 192, 64),
         (0.0, 192, 192),
         (100.0, 192, 192),
-        (1e300, 0, 0),
+        (1e300, 192, 0),
+        (1.7976931348623157e308, 192, 0),
+        (5e-324, 192, 0),
+        (1e-99, 192, 192),
         (None, 0, 0),
         (-5.0, 64, 64),
     ],
@@ -317,6 +320,57 @@ def test_a_new_plant_model_is_noticed(site: Site) -> None:
     site.admin.execute("UPDATE tag SET high = 10 WHERE name = 'gw-1.a'; UPDATE instance SET loaded_at = now()")
     site.intake.store([arrival(envelope(2, [("gw-1.a", 1, 50.0, 192)]))])
     assert [row[3] for row in site.readings()] == [192, 64]
+
+
+def test_what_follows_is_noted_while_what_came_before_is_stored(site: Site) -> None:
+    first, second = ([arrival(envelope(seq, [("gw-1.a", seq, 1.0, 192)]))] for seq in (1, 2))
+    site.intake.store(first, lambda: second)
+    assert site.rows("SELECT hashes FROM in_flight") == [([second[0].hash],)], (
+        "a crash from here on is not of the first"
+    )
+    assert site.intake.store(second)[0].finished
+    assert site.rows("SELECT hashes FROM in_flight") == [([],)]
+    assert [row[1] for row in site.readings()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "stored", "quarantined"),
+    [
+        ("", [(0, 1.0, 192), (1, 50.0, 192), (2, 3.0, 192)], 0),
+        ("known message", [(0, 1.0, 192), (1, 50.0, 192), (2, 3.0, 192)], 0),
+        ("known key", [(0, 1.0, 192), (2, 3.0, 192), (9, 7.0, 192)], 1),
+        ("known reading", [(0, 1.0, 192), (1, 7.0, 192), (2, 3.0, 192)], 0),
+        ("another model", [(0, 1.0, 192), (1, 50.0, 64), (2, 3.0, 192)], 0),
+        ("another owner", [(0, 1.0, 192)], 2),
+        ("a failure", [(0, 1.0, 192), (1, 50.0, 192), (2, 3.0, 192)], 0),
+    ],
+)
+def test_what_was_prepared_is_judged_by_what_holds_when_it_is_stored(
+    site: Site, meanwhile: str, stored: list[Any], quarantined: int
+) -> None:
+    first = [arrival(envelope(1, [("gw-1.a", 0, 1.0, 192)]))]
+    second = [arrival(envelope(seq, [("gw-1.a", seq - 1, v, 192)])) for seq, v in ((2, 50.0), (3, 3.0))]
+    site.intake.store(first, lambda: second)
+    if meanwhile == "known message":
+        site.worker("w2").store(second[:1])
+    elif meanwhile == "known key":
+        site.worker("w2").store([arrival(envelope(2, [("gw-1.a", 9, 7.0, 192)]))])
+    elif meanwhile == "known reading":
+        site.worker("w2").store([arrival(envelope(9, [("gw-1.a", 1, 7.0, 192)]))])
+    elif meanwhile == "another model":
+        site.admin.execute("UPDATE tag SET high = 10; UPDATE instance SET loaded_at = now()")
+    elif meanwhile == "another owner":
+        site.admin.execute("UPDATE tag SET edge_id = NULL; UPDATE instance SET loaded_at = now()")
+    elif meanwhile == "a failure":
+        site.admin.execute("ALTER TABLE latest RENAME TO gone")
+        with pytest.raises(Unavailable):
+            site.intake.store(second)
+        site.admin.execute("ALTER TABLE gone RENAME TO latest")
+    assert [outcome.finished for outcome in site.intake.store(second)] == [meanwhile != "known key", True]
+    assert [row[1:] for row in site.readings()] == stored
+    counted = site.counts()
+    assert counted["received"] == 3 + (meanwhile.startswith("known"))
+    assert counted.get("quarantined", 0) == quarantined
 
 
 def test_late_readings_are_noted_by_tag_and_hour(site: Site) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Annotated, BinaryIO, cast
 from zoneinfo import ZoneInfo
@@ -102,10 +103,12 @@ def run(
     tz: ZoneInfo | None = None,
     dry_run: bool = False,
     progress: Callable[[int], None] = lambda _: None,
+    insist: Callable[[Callable[[], None]], None] = lambda work: work(),
 ) -> Report:
     """Enter the rows of a CSV file called `name`, 20,000 in a transaction, for the key `by`; audited.
 
-    `progress` is told how many rows are done. Raises ImportFailed, and `Unavailable`: enter the file once more.
+    `progress` is told how many rows are done. What needs the database is called by `insist`, as often as it likes until
+    it raises no `Unavailable`. Raises ImportFailed, and `Unavailable`: enter the file once more.
     """
     try:
         rows = CsvRows(stream, tz)
@@ -114,11 +117,11 @@ def run(
     epoch = f"import-{secrets.token_hex(16)}"
     entry = Entry(database, rules, source=f"import {name}", epoch=epoch, rehearsal=dry_run)
     if not dry_run:
-        store.audit(database, by, "readings.import", name, {"epoch": epoch})
+        insist(lambda: store.audit(database, by, "readings.import", name, {"epoch": epoch}))
     try:
         waiting = iter(rows)
         while part := list(islice(waiting, store.ROWS)):
-            entry.put(part)
+            insist(partial(entry.put, part))
             progress(entry.tally.received)
     except CsvError as error:
         before = "Nothing was entered" if dry_run else f"The {entry.tally.received} rows before it were entered"
@@ -129,7 +132,7 @@ def run(
     report = _report(entry.finish(), rows.ignored, dry_run)
     if not dry_run:
         counts = report.model_dump(include={"rows", "new", "duplicate", "conflict", "refused"})
-        store.audit(database, by, "readings.imported", name, {"epoch": epoch, **counts})
+        insist(lambda: store.audit(database, by, "readings.imported", name, {"epoch": epoch, **counts}))
     return report
 
 

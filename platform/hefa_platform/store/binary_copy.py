@@ -19,32 +19,35 @@ _QUALITY = [("quality_n", ">i4"), ("quality", ">i2")]
 _POSITION = [("position_n", ">i4"), ("position", ">i4")]
 
 
-def pack(tag: Ints, ts: Ints, value: Floats, quality: Ints, position: Ints | None = None) -> bytes:
+def pack(tag: Ints, ts: Ints, value: Floats, quality: Ints, position: Ints | None = None) -> memoryview:
     """Pack columns (tag_id integer, ts timestamptz, value double, quality smallint[, position integer]).
 
     `ts` is µs since 1970; NaN is stored as null, and such rows come last, because theirs are shorter.
     """
-    empty = np.isnan(value)
-    if not empty.any():
-        return _HEADER + _rows(tag, ts, value, quality, position) + _TRAILER
-    some, none = ~empty, empty
-    parts = [
-        _rows(tag[at], ts[at], values, quality[at], None if position is None else position[at])
-        for at, values in ((some, value[some]), (none, None))
-    ]
-    return _HEADER + b"".join(parts) + _TRAILER
+    last = _POSITION if position is not None else []
+    filled, empty = np.dtype(_FIXED + _VALUE + _QUALITY + last), np.dtype(_FIXED + _QUALITY + last)
+    null = np.isnan(value)
+    nulls = int(np.count_nonzero(null))
+    start, middle = len(_HEADER), len(_HEADER) + (len(tag) - nulls) * filled.itemsize
+    end = middle + nulls * empty.itemsize
+    stream = np.empty(end + len(_TRAILER), np.uint8)
+    stream[:start], stream[end:] = list(_HEADER), list(_TRAILER)
+    for rows, chosen in ((stream[start:middle].view(filled), ~null), (stream[middle:end].view(empty), null)):
+        at = chosen if nulls else slice(None)
+        if len(rows):
+            _fill(rows, tag[at], ts[at], value[at], quality[at], None if position is None else position[at])
+    return stream.data
 
 
-def _rows(tag: Ints, ts: Ints, value: Floats | None, quality: Ints, position: Ints | None) -> bytes:
-    layout = [*_FIXED, *(_VALUE if value is not None else []), *_QUALITY, *(_POSITION if position is not None else [])]
-    rows = np.empty(len(tag), dtype=layout)
+def _fill(rows: npt.NDArray[np.void], tag: Ints, ts: Ints, value: Floats, quality: Ints, position: Ints | None) -> None:
+    names = rows.dtype.names or ()
     rows["fields"] = 4 if position is None else 5
     rows["tag_n"], rows["tag"] = 4, tag
     rows["ts_n"], rows["ts"] = 8, ts - _EPOCH_2000_US
-    rows["value_n"] = -1 if value is None else 8
-    if value is not None:
-        rows["value"] = value
+    if "value" in names:
+        rows["value_n"], rows["value"] = 8, value
+    else:
+        rows["value_n"] = -1
     rows["quality_n"], rows["quality"] = 2, quality
     if position is not None:
         rows["position_n"], rows["position"] = 4, position
-    return rows.tobytes()

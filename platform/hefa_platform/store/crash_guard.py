@@ -19,30 +19,40 @@ class CrashGuard:
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        self._inherited = self._noted = False
+        self._inherited = False
+        self._noted: list[bytes] | None = []  # what our row holds; None where nobody knows
         self.suspects: dict[bytes, int] = {}
         """Crashes that a message met alone, by its hash."""
 
-    def note(self, connection: Connection, hashes: Sequence[bytes]) -> None:
+    def has_noted(self, hashes: list[bytes]) -> bool:
+        """Whether the last transaction has left this note."""
+        return self._noted == hashes
+
+    def note(self, connection: Connection, hashes: list[bytes]) -> None:
         """Say what is about to be stored, in a transaction of its own. Its COMMIT does not wait for the disk."""
-        self._noted = True
+        self._noted = None
         connection.execute(
             """
             WITH hasty AS (SELECT set_config('synchronous_commit', 'off', true))
             INSERT INTO in_flight (worker, hashes) SELECT %s, %s::bytea[] FROM hasty
             ON CONFLICT (worker) DO UPDATE SET hashes = excluded.hashes
             """,
-            [self._worker, list(hashes)],
+            [self._worker, hashes],
         )
 
-    def stored(self, connection: Connection, hashes: Sequence[bytes]) -> None:
-        """Take the note back, if there is one, in the transaction that stores."""
-        if not self._noted:
+    def stored(self, connection: Connection, hashes: Sequence[bytes], following: list[bytes]) -> None:
+        """In the transaction that stores `hashes`, take the note back, or say what follows."""
+        if self._noted == []:
             return
-        connection.execute("UPDATE in_flight SET hashes = '{}' WHERE worker = %s", [self._worker])
+        connection.execute("UPDATE in_flight SET hashes = %s::bytea[] WHERE worker = %s", [following, self._worker])
+        self._noted = None
         cleared = [hash for hash in hashes if hash in self.suspects]
         if cleared:
             connection.execute("DELETE FROM suspect WHERE sha256 = ANY (%s)", [cleared])
+
+    def holds(self, hashes: list[bytes]) -> None:
+        """That transaction was committed: our row holds these now."""
+        self._noted = hashes
 
     def inherit(self, connection: Connection) -> None:
         """Make suspects of what the dead have left, first of all of what this worker's predecessor has, and learn all."""

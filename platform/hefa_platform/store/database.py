@@ -94,7 +94,8 @@ class Database:
     """A pool of connections as one role.
 
     The constructor does not wait for the server: an absent one shows as `Unavailable` from `connection`, within
-    `patience_s` seconds, and the pool heals by itself when the server is back. Times are exchanged in UTC.
+    `patience_s` seconds, and the pool heals by itself when the server is back. Times are exchanged in UTC. Connections
+    are `tried` before they are lent, which costs a round trip: who tries again by himself does without.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Database:
         application: str = "hefa-api",
         statement_timeout_ms: int | None = None,
         patience_s: float = 5.0,
+        tried: bool = True,
     ) -> None:
         self._dsn = dsn
         self._options: dict[str, Any] = {
@@ -128,7 +130,7 @@ class Database:
             min_size=min_size,
             max_size=max_size,
             kwargs=self._options,
-            check=ConnectionPool.check_connection,
+            check=ConnectionPool.check_connection if tried else None,
             reconnect_timeout=2.0,
             timeout=patience_s,
             name=application,

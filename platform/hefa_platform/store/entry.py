@@ -20,11 +20,12 @@ from hefa_contract.envelope import MAX_READINGS, MAX_TAGS, Decoded, Envelope, Fl
 from hefa_contract.rejection import Code
 from hefa_platform.store import keys
 from hefa_platform.store.arrival import Arrival, Group
-from hefa_platform.store.database import Connection, Database, SchemaMissing
+from hefa_platform.store.database import Connection, Database, SchemaMissing, Unavailable
 from hefa_platform.store.intake import Intake
-from hefa_platform.store.readings import Rows, Written
+from hefa_platform.store.readings import Written
 from hefa_platform.store.records import KeyReused
 from hefa_platform.store.registry import ENTRY
+from hefa_platform.store.rows import Rows
 
 ROWS = 20_000  # of one transaction
 SHOWN = 200  # refused rows, tags and unknown tags that a tally names; it counts all of them
@@ -73,8 +74,19 @@ class TagTally:
     def duplicate(self) -> int:
         return self.rows - self.new - self.conflict - self.refused
 
+    def add(self, other: "TagTally") -> None:
+        self.rows += other.rows
+        self.new += other.new
+        self.conflict += other.conflict
+        self.refused += other.refused
+        for ts in (other.first, other.last):
+            self._reach(ts)
+
     def met(self, ts: object) -> None:
         self.rows += 1
+        self._reach(ts)
+
+    def _reach(self, ts: object) -> None:
         if isinstance(ts, int) and 0 <= ts <= envelope.MAX_TS:
             self.first = ts if self.first is None else min(self.first, ts)
             self.last = ts if self.last is None else max(self.last, ts)
@@ -96,6 +108,20 @@ class Tally:
     """Names that nobody knew before; they are registered, unassigned, as for a gateway."""
     late: set[tuple[str, int]] = field(default_factory=set)
     """Tag and clock hour of new readings that the rollups have passed already: these are computed anew."""
+
+    def add(self, other: "Tally") -> None:
+        """Count what became of further rows."""
+        self.received += other.received
+        self.stored += other.stored
+        self.duplicate += other.duplicate
+        self.conflict += other.conflict
+        self.quarantined += other.quarantined
+        self.codes += other.codes
+        self.refused += other.refused[: SHOWN - len(self.refused)]
+        for name, tag in other.tags.items():
+            self.tags.setdefault(name, TagTally()).add(tag)
+        self.unknown |= other.unknown
+        self.late |= other.late
 
 
 @dataclass(frozen=True)
@@ -126,6 +152,8 @@ class Entry:
         self._database, self._source, self._epoch, self._closing = database, source[:200], epoch, closing
         self._rehearsal = rehearsal
         self._seq = 0
+        self._unsure = False  # nobody knows what became of the rows of the last `put`
+        self._part, self._anew = Tally(), True
         self._numbers: dict[int, Sequence[Row]] = {}
         self._kept: list[tuple[Any, ...]] = []
         self._intake = Intake(
@@ -137,17 +165,29 @@ class Entry:
     def put(self, rows: Sequence[Row]) -> None:
         """Store rows in one transaction, and tally them.
 
-        Raises `Unavailable`: nobody knows whether these rows are stored; begin anew, what is there is recognised.
-        Raises `AlreadyEntered` where all of them are in the ledger, and `KeyReused` where others are under their epoch:
-        nothing was done then.
+        Raises `Unavailable`: nobody knows whether these rows are stored; put the same rows again, and they are stored
+        and tallied once. Raises `AlreadyEntered` where all of them are in the ledger, and `KeyReused` where others are
+        under their epoch: nothing was done then.
         """
         arrivals: list[Arrival] = []
         self._numbers = {}
-        for part in _parts(rows):
-            self._seq += 1
-            self._numbers[self._seq] = part
-            arrivals.append(self._arrival(part))
-        self._intake.enter(arrivals)
+        for seq, part in enumerate(_parts(rows), self._seq + 1):
+            self._numbers[seq] = part
+            arrivals.append(self._arrival(seq, part))
+        kept, self._anew = len(self._kept), True
+        try:
+            self._intake.enter(arrivals)
+        except AlreadyEntered:
+            if not self._unsure:
+                raise
+            # The COMMIT whose answer was lost had come to be: its tally holds.
+        except Unavailable:
+            self._unsure = True
+            del self._kept[kept:]
+            raise
+        self._unsure = False
+        self._seq += len(arrivals)
+        self.tally.add(self._part)
 
     def finish(self) -> Tally:
         """The tally. In a rehearsal, what came twice in different transactions is found only now."""
@@ -155,9 +195,9 @@ class Entry:
             self._found_twice()
         return self.tally
 
-    def _arrival(self, rows: Sequence[Row]) -> Arrival:
+    def _arrival(self, seq: int, rows: Sequence[Row]) -> Arrival:
         made = time.time_ns() // 1000
-        decoded = _read(rows, self._epoch, self._seq, made)
+        decoded = _read(rows, self._epoch, seq, made)
         assert isinstance(decoded.message, Envelope)
         # The time of the attempt is no part of what is hashed: the same rows again are the same message.
         digest = hashlib.sha256(repr([row[1:] for row in rows]).encode("utf-8", "backslashreplace")).digest()
@@ -169,7 +209,9 @@ class Entry:
             raise KeyReused
         if not group.fresh and not group.refused_messages:
             raise AlreadyEntered
-        tally = self.tally
+        if self._anew:  # else it is another part of the same rows, which were stored by halves
+            self._part, self._anew = Tally(), False
+        tally = self._part
         for count in group.counts.values():
             tally.received += count.received
             tally.stored += count.stored
@@ -184,13 +226,13 @@ class Entry:
             tally.codes[refusal.code.value] += 1
             tally.tags[_name(row)].refused += 1
             refused.append(Refused(row.number, _name(row), refusal.code.value, refusal.detail))
-        tally.refused += sorted(refused)[: SHOWN - len(tally.refused)]
+        tally.refused += sorted(refused)[:SHOWN]
         self._tally_written(connection, written)
         if self._closing is not None:
             self._closing(connection, tally)
 
     def _tally_rows(self, connection: Connection, group: Group) -> None:
-        tags = self.tally.tags
+        tags = self._part.tags
         fresh = {arrival.key[1] for n in group.fresh if (arrival := group.arrivals[n]).key}
         met: set[str] = set()
         for seq in fresh:
@@ -198,7 +240,8 @@ class Entry:
                 name = _name(row)
                 if name not in tags:
                     tags[name] = TagTally()
-                    met.add(name)
+                    if name not in self.tally.tags:
+                        met.add(name)
                 tags[name].met(row.ts)
         if met:
             # Registered in this very transaction: nobody knew it before.
@@ -207,7 +250,7 @@ class Entry:
                 "SELECT name FROM tag WHERE name = ANY (%s) AND (assigned OR registered_at < now())", [asked]
             )
             for name in sorted({*asked} - {name for (name,) in found}):
-                self.tally.unknown[name] = None
+                self._part.unknown[name] = None
 
     def _tally_written(self, connection: Connection, written: Written) -> None:
         if not len(written.new) and not len(written.conflicts):
@@ -216,22 +259,22 @@ class Entry:
         rows = connection.execute("SELECT tag_id, name FROM tag WHERE tag_id = ANY (%s)", [ids]).fetchall()
         names: dict[int, str] = dict(rows)
         for tag_id, count in zip(*np.unique(written.new.tag, return_counts=True), strict=True):
-            self.tally.tags[names[int(tag_id)]].new += int(count)
+            self._part.tags[names[int(tag_id)]].new += int(count)
         for tag_id, count in zip(*np.unique(written.conflicts.tag, return_counts=True), strict=True):
-            self.tally.tags[names[int(tag_id)]].conflict += int(count)
+            self._part.tags[names[int(tag_id)]].conflict += int(count)
         row = connection.execute(
             "SELECT (extract(epoch FROM watermark) * 1000000)::bigint FROM rollup_state"
         ).fetchone()
         assert row is not None
         late = written.new.where(written.new.ts < row[0])
         pairs = np.unique(np.stack([late.tag, late.ts // _HOUR_US]), axis=1)
-        self.tally.late.update((names[int(tag_id)], int(hour)) for tag_id, hour in pairs.T)
+        self._part.late.update((names[int(tag_id)], int(hour)) for tag_id, hour in pairs.T)
         if self._rehearsal:
             self._keep(written.new, names)
 
     def _keep(self, new: Rows, names: dict[int, str]) -> None:
         # Ids of tags that were registered in a transaction that is rolled back mean nothing in the next one.
-        places = {name: place for place, name in enumerate(self.tally.tags)}
+        places = {name: place for place, name in enumerate(self.tally.tags | self._part.tags)}
         tag = np.array([places[names[int(tag_id)]] for tag_id in new.tag], np.int64)
         self._kept.append((tag, new.ts, new.value, new.quality))
 

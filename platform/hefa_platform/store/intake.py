@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from psycopg import Cursor
 from psycopg.types.json import Jsonb
 
 from hefa_contract.envelope import Events, Gap
@@ -20,7 +21,7 @@ from hefa_platform.failpoint import reach
 from hefa_platform.store.arrival import Arrival, Group, Outcome, as_sent
 from hefa_platform.store.crash_guard import CRASHES, CrashGuard
 from hefa_platform.store.database import Connection, Database, Refused
-from hefa_platform.store.readings import FUTURE_S, ReadingWriter, StoredBefore, Without, Written
+from hefa_platform.store.readings import FUTURE_S, Draft, ReadingWriter, StoredBefore, Without, Written
 from hefa_platform.store.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,16 @@ KEPT_BYTES = 65_536  # of a refused message
 
 # Called at the end of each transaction, in it: with what became of the group, and of its readings.
 Closing = Callable[[Connection, Group, Written], None]
+# Says which messages come next, while the database works on others; none where nobody knows.
+Following = Callable[[], Sequence[Arrival]]
 
 
 class _Probe(Exception):
     """Ends a trial transaction that went well."""
+
+
+class _AnotherModel(Exception):
+    """The plant model was loaded anew, or the database is another one. What we knew is forgotten: begin again."""
 
 
 class Intake:
@@ -58,10 +65,14 @@ class Intake:
         self._registry = Registry(tag_quota_per_hour, edge_limit)
         self._writer = ReadingWriter(self._registry, worker, raw_retention_days, clock)
         self._guard = CrashGuard(worker)
+        self._draft: Draft | None = None
+        self._next: list[bytes] = []  # hashes of the messages that follow those in work
         self.incarnation = ""
 
-    def store(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    def store(self, arrivals: Sequence[Arrival], following: Following = tuple) -> list[Outcome]:
         """Store a group and return the answers, in its order, once they are on disk.
+
+        `following` is asked while the database works: what it names is prepared then, and noted as in flight.
 
         Raises `Unavailable`: nothing is known to be stored, call again with the same group. A message, or a reading,
         that the database refuses for good goes to quarantine without holding up the others, and so does one that was
@@ -69,7 +80,7 @@ class Intake:
         """
         suspects = [n for n, arrival in enumerate(arrivals) if arrival.hash in self._guard.suspects]
         if not suspects:
-            return self._store(arrivals)
+            return self._store(arrivals, following)
         outcomes: dict[int, Outcome] = {}
         others = [n for n in range(len(arrivals)) if n not in suspects]
         if others:
@@ -82,14 +93,24 @@ class Intake:
         """Like `store`, for messages that nobody sends again by himself: without the guard against crashes."""
         return self._halve(arrivals)
 
-    def _store(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
-        self._note(arrivals)
-        return self._halve(arrivals)
+    def _store(self, arrivals: Sequence[Arrival], following: Following = tuple) -> list[Outcome]:
+        if not self._guard.has_noted([arrival.hash for arrival in arrivals]):
+            self._note(arrivals)
+        return self._halve(arrivals, following)
 
     def _note(self, arrivals: Sequence[Arrival]) -> None:
+        hashes = [arrival.hash for arrival in arrivals]
         with self._transaction() as connection, connection.pipeline():
-            self._guard.note(connection, [arrival.hash for arrival in arrivals])
+            self._guard.note(connection, hashes)
             connection.commit()
+        self._guard.holds(hashes)
+
+    def _prepare(self, arrivals: Sequence[Arrival]) -> None:
+        """Make use of the time in which the database works on others."""
+        self._draft, self._next = None, [arrival.hash for arrival in arrivals]
+        # What trouble there may be shows itself again in their transaction, when they are those in flight.
+        with suppress(Exception):
+            self._draft = self._writer.draft(arrivals)
 
     def _suspect(self, arrival: Arrival) -> Outcome:
         """Store a message alone that was in flight when a worker died, or give it up."""
@@ -104,10 +125,10 @@ class Intake:
         # Its readings cannot even be put aside one by one: the message as a whole.
         return self._refuse(arrival, why)
 
-    def _halve(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    def _halve(self, arrivals: Sequence[Arrival], following: Following = tuple) -> list[Outcome]:
         """Store a group; where the database refuses it for good, its halves."""
         try:
-            return self._attempt(arrivals)
+            return self._attempt(arrivals, following=following)
         except Refused as error:
             if len(arrivals) > 1:
                 middle = len(arrivals) // 2
@@ -131,7 +152,7 @@ class Intake:
     def alive(self, ready: bool, detail: str = "") -> bool:
         """Leave a sign of life, and read the database's incarnation again; returns whether any gateway is online."""
         with self._transaction() as connection:
-            self._recognise(connection)
+            self._recognise(self._registry.ask(connection))
             self._guard.inherit(connection)
             connection.execute(
                 """
@@ -191,12 +212,16 @@ class Intake:
             self._writer.forget()
             raise
 
-    def _recognise(self, connection: Connection) -> None:
-        """Learn which database this is; of a restored one nothing is known, not even what `latest` has reached."""
-        incarnation = self._registry.refresh(connection)
+    def _recognise(self, asked: Cursor[Any]) -> bool:
+        """Learn which database this is; of a restored one nothing is known, not even what `latest` has reached.
+
+        False where it, or its plant model, is another than before.
+        """
+        incarnation, as_before = self._registry.refresh(asked)
         if incarnation != self.incarnation:
             self._writer.begin_anew()
             self.incarnation = incarnation
+        return as_before
 
     def _attempt(
         self,
@@ -204,27 +229,33 @@ class Intake:
         without: Without | None = None,
         *,
         trial: bool = False,
+        following: Following = tuple,
     ) -> list[Outcome]:
         """One transaction. `without`: readings of a message (by index as sent) to quarantine, and why."""
         while True:
-            # Each time nothing came of it, and the writer is careful with one more gateway.
-            with suppress(StoredBefore):
-                return self._transact(arrivals, without or {}, trial=trial)
+            # Each time nothing came of it, and the next is better informed: of a gateway to be careful with, of a model.
+            with suppress(StoredBefore, _AnotherModel):
+                return self._transact(arrivals, without or {}, trial, following)
 
-    def _transact(self, arrivals: Sequence[Arrival], without: Without, *, trial: bool) -> list[Outcome]:
+    def _transact(
+        self, arrivals: Sequence[Arrival], without: Without, trial: bool, following: Following
+    ) -> list[Outcome]:
+        draft, self._next = self._draft, []
         try:
             with self._transaction() as connection:
-                self._recognise(connection)
                 group = Group(arrivals, self._registry.edges(connection, {a.edge for a in arrivals if a.addressed}))
                 self._ledger(connection, group)
-                written = self._writer.write(connection, group, without)
+                written = self._writer.write(
+                    connection, group, without, draft, meanwhile=lambda: self._prepare(following())
+                )
                 self._happenings(connection, group)
                 self._quarantine(connection, group)
                 # None of these waits for the answer of another: one round trip, which under load is a change of task.
                 with connection.pipeline():
-                    self._writer.summarise(connection, group, written)
+                    watermark = self._writer.summarise(connection, group, written)
                     self._counters(connection, group)
-                    self._guard.stored(connection, [arrival.hash for arrival in arrivals])
+                    self._guard.stored(connection, [arrival.hash for arrival in arrivals], self._next)
+                self._writer.note_late(connection, written, watermark)
                 if self._closing is not None and not trial:
                     self._closing(connection, group, written)
                 if trial or self._rehearsal:
@@ -235,6 +266,7 @@ class Intake:
                 raise
         else:
             self._writer.committed(group)
+            self._guard.holds(self._next)
         return group.outcomes
 
     def _ledger(self, connection: Connection, group: Group) -> None:
@@ -248,26 +280,13 @@ class Intake:
             elif first.setdefault((edge_id, *arrival.key), n) != n:
                 again.append(n)
         keys = sorted(first)
-        fresh: set[tuple[int, str, int]] = set()
-        if keys:
-            inserted = connection.execute(
-                """
-                INSERT INTO ledger (edge_id, epoch, seq, hash, readings)
-                SELECT sent.* FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::bytea[], %s::integer[])
-                         AS sent(edge_id, epoch, seq, hash, readings)
-                  LEFT JOIN edge_floor USING (edge_id, epoch)
-                 WHERE seq > coalesce(floor, 0) OR seq = 0  -- at the floor or below, it came long ago
-                ON CONFLICT DO NOTHING RETURNING edge_id, epoch, seq
-                """,
-                [
-                    [key[0] for key in keys],
-                    [key[1] for key in keys],
-                    [key[2] for key in keys],
-                    [group.arrivals[first[key]].hash for key in keys],
-                    [group.arrivals[first[key]].readings for key in keys],
-                ],
-            ).fetchall()
-            fresh = set(inserted)
+        with connection.pipeline():
+            # Asked after the attempt: where nothing was entered because the model is another one, the answer says so.
+            inserted = self._insert(connection, keys, [group.arrivals[first[key]] for key in keys])
+            asked = self._registry.ask(connection)
+        if not self._recognise(asked):
+            raise _AnotherModel
+        fresh: set[tuple[int, str, int]] = set(inserted.fetchall())
         hashes = {key: group.arrivals[first[key]].hash for key in fresh}
         stale = [key for key in keys if key not in fresh]
         if stale:
@@ -288,6 +307,33 @@ class Intake:
         for n in again:
             key = (group.edge_ids[n] or 0, *(group.arrivals[n].key or ("", 0)))
             group.known(n, hashes.get(key, group.arrivals[n].hash))
+
+    def _insert(
+        self, connection: Connection, keys: Sequence[tuple[int, str, int]], arrivals: Sequence[Arrival]
+    ) -> Cursor[Any]:
+        """Enter messages by key, if this is the database that we know; those that were not there come back."""
+        incarnation, loaded_at = self._registry.loaded
+        return connection.execute(
+            """
+            INSERT INTO ledger (edge_id, epoch, seq, hash, readings)
+            SELECT sent.* FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::bytea[], %s::integer[])
+                     AS sent(edge_id, epoch, seq, hash, readings)
+              LEFT JOIN edge_floor USING (edge_id, epoch)
+             WHERE (seq > coalesce(floor, 0) OR seq = 0)  -- at the floor or below, it came long ago
+               AND EXISTS (SELECT FROM instance
+                            WHERE incarnation = %s::uuid AND loaded_at IS NOT DISTINCT FROM %s::timestamptz)
+            ON CONFLICT DO NOTHING RETURNING edge_id, epoch, seq
+            """,
+            [
+                [key[0] for key in keys],
+                [key[1] for key in keys],
+                [key[2] for key in keys],
+                [arrival.hash for arrival in arrivals],
+                [arrival.readings for arrival in arrivals],
+                incarnation,
+                loaded_at,
+            ],
+        )
 
     def _happenings(self, connection: Connection, group: Group) -> None:
         """Keep events, and gaps."""

@@ -9,22 +9,21 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from math import nan
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import psycopg
 from psycopg import errors
 
-from hefa_contract.envelope import UNCERTAIN, Decoded, Envelope
 from hefa_contract.rejection import Code
 from hefa_platform.failpoint import reach
 from hefa_platform.store import binary_copy
-from hefa_platform.store.arrival import Group, as_sent, columns
-from hefa_platform.store.binary_copy import Floats, Ints
+from hefa_platform.store.arrival import Arrival, Group, as_sent
+from hefa_platform.store.binary_copy import Floats
 from hefa_platform.store.database import Connection
 from hefa_platform.store.registry import Registry
+from hefa_platform.store.rows import NO_ROWS, Opened, Rows, flatten, opened
 
 FUTURE_S = 300  # how far a gateway's clock may be ahead
 STAGING_S = 60  # how long an edge that sent a known reading keeps to the slow, careful way
@@ -36,25 +35,6 @@ _KEY = re.compile(r"=\((\d+),")  # Key (tag_id, ts)=(5, 2026-11-22 …) already 
 
 # Readings of a message, by index as sent, that the database will not take, and why.
 Without = Mapping[int, tuple[Set[int], str]]
-_Opened = tuple[int, Decoded, Envelope]  # a fresh message: its index in the group, and what it is
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Readings of a group in columns, sorted by tag and time; `origin` is the index of the message, `edge` its edge's id."""
-
-    tag: Ints
-    ts: Ints
-    value: Floats
-    quality: Ints
-    origin: Ints
-    edge: Ints
-
-    def __len__(self) -> int:
-        return len(self.tag)
-
-    def where(self, mask: npt.NDArray[Any]) -> "Rows":
-        return Rows(*(getattr(self, name)[mask] for name in ("tag", "ts", "value", "quality", "origin", "edge")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +50,17 @@ class StoredBefore(Exception):
     """A reading was there already. The transaction is lost, and the next attempt takes the careful way."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Tags:
-    """The tags of a group, row by row; id -1 where `verdicts` says why its gateway may not write it."""
+class Draft(NamedTuple):
+    """What becomes of messages if nothing stands in the way: their readings, sorted, and as a stream for COPY.
 
-    rows: defaultdict[int, dict[str, int]]  # by edge id and name
-    ids: list[int]
-    low: list[float]
-    high: list[float]
-    verdicts: dict[int, tuple[Code, str]]
+    Void for other messages than `arrivals`, and as soon as the registry has forgotten what it knew.
+    """
+
+    arrivals: Sequence[Arrival]
+    generation: int
+    chosen: list[int]
+    rows: Rows
+    stream: memoryview
 
 
 class ReadingWriter:
@@ -110,86 +92,119 @@ class ReadingWriter:
         self._newest.clear()
         self._ask_kept = 0.0
 
-    def write(self, connection: Connection, group: Group, without: Without) -> Written:
+    def draft(self, arrivals: Sequence[Arrival]) -> Draft | None:
+        """Prepare messages that are stored later, asking the database nothing; None where there is anything to ask."""
+        ids = self._registry.known_edges
+        edge_ids = [ids.get(arrival.edge) for arrival in arrivals]
+        envelopes = opened(arrivals, edge_ids, range(len(arrivals)))
+        now = self._clock()
+        if not envelopes or None in edge_ids or now >= self._ask_kept:
+            return None
+        rows, _ = flatten(envelopes, self._registry)
+        future, old = self._untimely(rows, now)
+        if (rows.tag < 0).any() or future.any() or old.any():
+            return None
+        rows = rows.sorted()
+        return Draft(arrivals, self._registry.generation, [one.n for one in envelopes], rows, _pack(rows))
+
+    def write(
+        self,
+        connection: Connection,
+        group: Group,
+        without: Without,
+        draft: Draft | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Written:
         """Store the readings of the group's fresh envelopes; `without` names those to quarantine untried.
 
-        Raises `StoredBefore`.
+        `meanwhile` is called while the database works. Raises `StoredBefore`.
         """
-        rows = self._judge(connection, group, without)
+        envelopes = opened(group.arrivals, group.edge_ids, group.fresh)
+        if (
+            draft is None
+            or without
+            or draft.arrivals is not group.arrivals
+            or draft.generation != self._registry.generation
+            or draft.chosen != [one.n for one in envelopes]
+        ):
+            draft = None
+        rows = draft.rows if draft else self._judge(connection, group, envelopes, without).sorted()
         if not len(rows):
             return Written(rows, rows, rows)
         reach("readings.storing", " ".join(f"{a.edge}/{a.key and a.key[1]}" for a in group.arrivals))
-        order = np.lexsort((rows.ts, rows.tag))
-        rows = rows.where(order)
         self._ensure_partitions(connection, rows)
         now = self._clock()
-        twice = (np.diff(rows.tag) == 0) & (np.diff(rows.ts) == 0)
-        for edge_id in np.unique(rows.edge[1:][twice]):
+        for edge_id in np.unique(rows.edge[rows.repeats]):
             self._careful[int(edge_id)] = now + STAGING_S
         self._careful = {edge_id: until for edge_id, until in self._careful.items() if until > now}
-        new, conflicts = self._copy(connection, rows, group)
-        self._note_late(connection, new)
-        return Written(rows, new, conflicts)
+        careful = np.isin(rows.edge, list(self._careful)) if self._careful else np.zeros(len(rows), bool)
+        if not careful.any():
+            self._copy(connection, rows, draft.stream if draft else _pack(rows), group, meanwhile)
+            return Written(rows, rows, rows.where(careful))
+        straight = rows.where(~careful)
+        if len(straight):
+            self._copy(connection, straight, _pack(straight), group, meanwhile)
+        new, conflicts = self._stage(connection, rows.where(careful), group)
+        stored = Rows(*(np.concatenate([getattr(straight, f), getattr(new, f)]) for f in Rows.__slots__))
+        return Written(rows, stored, conflicts)
 
-    def summarise(self, connection: Connection, group: Group, written: Written) -> None:
-        """Move `latest` forward and count ages by what was written. Asks for no answer."""
+    def summarise(self, connection: Connection, group: Group, written: Written) -> "psycopg.Cursor[Any] | None":
+        """Move `latest` forward and count ages by what was written. Waits for no answer: `note_late` takes the one there is.
+
+        The share lock keeps the watermark of the rollups where it is until COMMIT.
+        """
+        watermark = None
+        if len(written.new):
+            watermark = connection.execute(
+                "SELECT (extract(epoch FROM watermark) * 1000000)::bigint FROM rollup_state FOR SHARE"
+            )
         if len(written.fit):
             self._latest(connection, written.fit, group)
             self._freshness(connection, written.new, group)
+        return watermark
 
-    def _judge(self, connection: Connection, group: Group, without: Without) -> Rows:
+    def _judge(self, connection: Connection, group: Group, envelopes: Sequence[Opened], without: Without) -> Rows:
         """Flatten the fresh envelopes; what may not be stored becomes refusals of the group."""
-        envelopes = _envelopes(group)
-        tags = self._tags(connection, group, envelopes)
-        counts = [len(envelope.value) for _, _, envelope in envelopes]
-        names: list[int] = []  # of each name of each envelope its row in `tags`; any for a name without readings
-        offset: list[int] = []
-        for n, _, envelope in envelopes:
-            known = tags.rows[group.edge_ids[n] or 0]
-            offset.append(len(names))
-            names.extend([known.get(name, 0) for name in envelope.tags])
-        made = [group.arrivals[n].columns for n, _, _ in envelopes]
-        ready = [part for part in made if part is not None]
-        together = ready and len(ready) == len(made)
-        index, ts, value, quality = (
-            map(np.concatenate, zip(*ready, strict=True)) if together else columns([e for _, _, e in envelopes])
-        )
-        at = np.array(names, np.int64)[np.repeat(np.array(offset, np.int64), counts) + index]
-        tag = np.array(tags.ids, np.int64)[at]
-        outside = (value < np.array(tags.low)[at]) | (value > np.array(tags.high)[at])  # false for NaN
-        rows = Rows(
-            tag=tag,
-            ts=ts,
-            value=value,
-            quality=np.where(outside, np.minimum(quality, UNCERTAIN), quality),
-            origin=np.repeat(np.array([n for n, _, _ in envelopes], np.int64), counts),
-            edge=np.repeat(np.array([group.edge_ids[n] for n, _, _ in envelopes], np.int64), counts),
-        )
-        now_us = int(self._clock() * 1e6)
-        oldest_us = max(now_us - self._retention_us, self._kept_since(connection))
-        future, old = ts > now_us + FUTURE_S * 1_000_000, ts < oldest_us
-        bad = (tag < 0) | future | old
-        starts = np.cumsum([0, *counts])
+        if not envelopes:
+            return NO_ROWS
+        refused: dict[str, Code] = {}
+        rows, place = flatten(envelopes, self._registry)
+        if (place < 0).any():
+            refused = self._learn(connection, envelopes)
+            rows, place = flatten(envelopes, self._registry)
+        self._learn_kept(connection)
+        future, old = self._untimely(rows, self._clock())
+        bad = (rows.tag < 0) | future | old
+        starts = np.cumsum([0, *(len(one.envelope.value) for one in envelopes)])
         for row in np.flatnonzero(bad):
-            if tag[row] < 0:
-                code, detail = tags.verdicts[int(at[row])]
+            at = int(np.searchsorted(starts, row, side="right")) - 1
+            k, envelope = int(row - starts[at]), envelopes[at].envelope
+            if rows.tag[row] < 0:
+                code = refused.get(envelope.tags[envelope.tag[k]], Code.TAG_FOREIGN)
+                detail = _WHY[code]
             elif future[row]:
                 code, detail = Code.TS_FUTURE, f"the time is more than {FUTURE_S} s ahead of the platform's clock"
             else:
-                since = np.datetime64(oldest_us, "us").astype("datetime64[s]")
+                since = np.datetime64(self._oldest_us(self._clock()), "us").astype("datetime64[s]")
                 code, detail = Code.TS_TOO_OLD, f"readings are taken since {since}Z: what is older is dropped"
-            n = int(rows.origin[row])
-            group.refuse(n, int(row - starts[np.searchsorted(starts, row, side="right") - 1]), code, detail)
-        for start, (n, decoded, envelope) in zip(starts, envelopes, strict=False):
+            group.refuse(envelopes[at].n, k, code, detail)
+        for start, (n, _, arrival, envelope) in zip(starts, envelopes, strict=False):
             indices, why = without.get(n, (frozenset(), ""))
             for k in range(len(envelope.value)) if indices else ():
-                if as_sent(decoded, k) in indices and not bad[start + k]:
+                if arrival.decoded and as_sent(arrival.decoded, k) in indices and not bad[start + k]:
                     bad[start + k] = True
                     group.refuse(n, k, Code.VALUE_RANGE, f"the database refuses it: {why}")
         return rows.where(~bad) if bad.any() else rows
 
-    def _kept_since(self, connection: Connection) -> int:
-        """From when on readings can join those that are kept, in µs: rollups of earlier time are final.
+    def _untimely(self, rows: Rows, now: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which readings are of the future, and which are too old."""
+        return rows.ts > now * 1e6 + FUTURE_S * 1_000_000, rows.ts < self._oldest_us(now)
+
+    def _oldest_us(self, now: float) -> int:
+        return max(int(now * 1e6) - self._retention_us, self._kept_us)
+
+    def _learn_kept(self, connection: Connection) -> None:
+        """Learn from when on readings can join those that are kept: rollups of earlier time are final.
 
         A day after the oldest raw reading, so that what held before is there too.
         """
@@ -201,28 +216,13 @@ class ReadingWriter:
             assert row is not None
             self._kept_us = 0 if row[0] is None else row[0] + _DAY_US
             self._ask_kept = now + _KEPT_S
-        return self._kept_us
 
-    def _tags(self, connection: Connection, group: Group, envelopes: Sequence[_Opened]) -> _Tags:
-        """Look up every tag of which there are readings, registering new ones."""
+    def _learn(self, connection: Connection, envelopes: Sequence[Opened]) -> dict[str, Code]:
+        """Look up every tag of which there are readings, registering new ones; the names refused, and why."""
         names: defaultdict[int, set[str]] = defaultdict(set)
-        for n, _, envelope in envelopes:
-            names[group.edge_ids[n] or 0].update([envelope.tags[k] for k in set(envelope.tag)])
-        refused = self._registry.tags(connection, names)
-        tags = _Tags(defaultdict(dict), [], [], [], {})
-        for edge_id, own in names.items():
-            for row, name in enumerate(own, len(tags.ids)):
-                tags.rows[edge_id][name] = row
-                tag = None if name in refused else self._registry.tag(name)
-                if tag is not None and self._registry.may_write(edge_id, tag):
-                    tags.ids.append(tag.tag_id)
-                else:
-                    tags.ids.append(-1)
-                    code = refused.get(name, Code.TAG_FOREIGN)
-                    tags.verdicts[row] = (code, _WHY[code])
-                tags.low.append(nan if tag is None else tag.low)
-                tags.high.append(nan if tag is None else tag.high)
-        return tags
+        for one in envelopes:
+            names[one.edge_id].update([one.envelope.tags[k] for k in set(one.envelope.tag)])
+        return self._registry.tags(connection, names)
 
     def _ensure_partitions(self, connection: Connection, rows: Rows) -> None:
         first, last = int(rows.ts.min() // _DAY_US), int(rows.ts.max() // _DAY_US)
@@ -235,29 +235,24 @@ class ReadingWriter:
             today = int(self._clock() * 1e6) // _DAY_US
             self._partitions |= {day for day in days if day >= today - 1}
 
-    def _copy(self, connection: Connection, rows: Rows, group: Group) -> tuple[Rows, Rows]:
-        """Store readings, straight where possible; return those that were new, and those in conflict."""
-        careful = np.isin(rows.edge, list(self._careful)) if self._careful else np.zeros(len(rows), bool)
-        straight = rows.where(~careful) if careful.any() else rows
-        if len(straight):
-            try:
-                with connection.cursor().copy(
-                    "COPY reading (tag_id, ts, value, quality) FROM STDIN (FORMAT binary)"
-                ) as copy:
-                    copy.write(binary_copy.pack(straight.tag, straight.ts, straight.value, straight.quality))
-                    reach("intake.copying")
-            except errors.UniqueViolation as error:
-                until = self._clock() + STAGING_S
-                self._careful.update((int(edge_id), until) for edge_id in _culprits(error, straight))
-                raise StoredBefore from error
-        for edge_id, count in enumerate(np.bincount(straight.edge).tolist()):
+    def _copy(
+        self, connection: Connection, rows: Rows, stream: memoryview, group: Group, meanwhile: Callable[[], None]
+    ) -> None:
+        """Store readings straight; raises `StoredBefore` where one is there already."""
+        try:
+            with connection.cursor().copy(
+                "COPY reading (tag_id, ts, value, quality) FROM STDIN (FORMAT binary)"
+            ) as copy:
+                copy.write(stream)
+                reach("intake.copying")
+                meanwhile()
+        except errors.UniqueViolation as error:
+            until = self._clock() + STAGING_S
+            self._careful.update((int(edge_id), until) for edge_id in _culprits(error, rows))
+            raise StoredBefore from error
+        for edge_id, count in enumerate(np.bincount(rows.edge).tolist()):
             if count:
                 group.counts[edge_id].stored += count
-        if straight is rows:
-            return rows, rows.where(careful)
-        new, conflicts = self._stage(connection, rows.where(careful), group)
-        stored = Rows(*(np.concatenate([getattr(straight, f), getattr(new, f)]) for f in Rows.__slots__))
-        return stored, conflicts
 
     def _stage(self, connection: Connection, rows: Rows, group: Group) -> tuple[Rows, Rows]:
         """Store what is not there yet; the same value again is a duplicate, another one a conflict: the first wins."""
@@ -320,18 +315,17 @@ class ReadingWriter:
             ],
         )  # fmt: skip
 
-    def _note_late(self, connection: Connection, rows: Rows) -> None:
-        """Note what the rollups have passed already. The share lock keeps the watermark where it is until COMMIT."""
-        row = connection.execute(
-            "SELECT (extract(epoch FROM watermark) * 1000000)::bigint FROM rollup_state FOR SHARE"
-        ).fetchone()
-        assert row is not None
-        late = rows.where(rows.ts < row[0])
+    def note_late(self, connection: Connection, written: Written, watermark: "psycopg.Cursor[Any] | None") -> None:
+        """Note what the rollups have passed already, by the answer that `summarise` asked for."""
+        row = watermark.fetchone() if watermark else None
+        if row is None:
+            return
+        late = written.new.where(written.new.ts < row[0])
         if not len(late):
             return
+        late = late.sorted()
         # One note per tag and clock hour: maintain works by the hour, and a wider one would have it redo what is right.
-        order = np.lexsort((late.ts, late.tag))
-        tag, ts = late.tag[order], late.ts[order]
+        tag, ts = late.tag, late.ts
         hour = ts // _HOUR_US
         starts = np.flatnonzero(np.r_[True, (np.diff(tag) != 0) | (np.diff(hour) != 0)])
         ends = np.r_[starts[1:], len(tag)] - 1
@@ -378,12 +372,13 @@ class ReadingWriter:
     def _freshness(self, connection: Connection, rows: Rows, group: Group) -> None:
         """Count the ages of new live readings, in steps of an eighth of a factor of two."""
         live = np.array([group.is_live(n) for n in range(len(group.arrivals))])
-        rows = rows.where(live[rows.origin])
-        if not len(rows):
-            return
+        ts = rows.ts if live.all() else rows.ts[live[rows.origin]]
         now = self._clock()
-        age_ms = np.maximum((now * 1e6 - rows.ts) / 1000, 1)
-        bucket, count = np.unique(np.floor(8 * np.log2(age_ms)).astype(np.int64), return_counts=True)
+        steps = np.floor(8 * np.log2(np.maximum((now * 1e6 - ts) / 1000, 1))).astype(np.int64)
+        readings = np.bincount(steps)
+        bucket = np.flatnonzero(readings)
+        if not len(bucket):
+            return
         connection.execute(
             """
             INSERT INTO freshness (slot, worker, bucket, readings)
@@ -391,7 +386,7 @@ class ReadingWriter:
               FROM unnest(%s::smallint[], %s::bigint[]) AS f(bucket, readings)
             ON CONFLICT (slot, worker, bucket) DO UPDATE SET readings = freshness.readings + excluded.readings
             """,
-            [now // 10 * 10, self._worker, bucket.tolist(), count.tolist()],
+            [now // 10 * 10, self._worker, bucket.tolist(), readings[bucket].tolist()],
         )
 
 
@@ -420,13 +415,8 @@ def _there(cursor: psycopg.Cursor[Any]) -> tuple[list[int], list[int]]:
     return row[0], row[1]
 
 
-def _envelopes(group: Group) -> list[_Opened]:
-    opened = []
-    for n in group.fresh:
-        decoded = group.arrivals[n].decoded
-        if decoded is not None and isinstance(decoded.message, Envelope):
-            opened.append((n, decoded, decoded.message))
-    return opened
+def _pack(rows: Rows) -> memoryview:
+    return binary_copy.pack(rows.tag, rows.ts, rows.value, rows.quality)
 
 
 def _nullable(values: Floats) -> list[float | None]:

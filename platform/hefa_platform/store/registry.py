@@ -5,24 +5,32 @@ first. The cache is thrown away when the plant model was loaded anew; after a ro
 in that transaction never came to be.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from math import nan
+from typing import Any, NamedTuple
+
+import numpy as np
+from psycopg import Cursor
 
 from hefa_contract.rejection import Code
+from hefa_platform.store.binary_copy import Floats, Ints
 from hefa_platform.store.database import Connection
 
 ENTRY = "api"  # the gateway under which is kept what people enter; no session can have its name
 
 
-@dataclass(frozen=True, slots=True)
-class KnownTag:
-    """What intake needs of a tag. `low` and `high` are NaN where there is no limit."""
+class KnownTags(NamedTuple):
+    """What intake knows of tags, in columns: `edge` may write it, NaN is no limit. The last row stands for no tag."""
 
-    tag_id: int
-    edge_id: int
-    low: float
-    high: float
+    tag: Ints
+    edge: Ints
+    low: Floats
+    high: Floats
+
+
+_Known = tuple[int, int, float, float]
+_NONE: _Known = (-1, -1, nan, nan)
 
 
 class Registry:
@@ -31,23 +39,36 @@ class Registry:
     def __init__(self, tag_quota_per_hour: int, edge_limit: int) -> None:
         self._quota = tag_quota_per_hour
         self._edge_limit = edge_limit
-        self._loaded: object = None
+        self.loaded: tuple[Any, Any] = (None, None)
+        """The database's incarnation, and when its plant model was loaded."""
         self._edges: dict[str, int] = {}
-        self._tags: dict[str, KnownTag] = {}
+        self._places: dict[str, int] = {}  # of a tag, its row among the known
+        self._rows: list[_Known] = []
+        self._columns: KnownTags | None = None
+        self.generation = 0
+        """Counts how often everything was forgotten: what was looked up before is void."""
 
     def forget(self) -> None:
         """Empty the cache."""
         self._edges.clear()
-        self._tags.clear()
+        self._places.clear()
+        self._rows.clear()
+        self._columns = None
+        self.generation += 1
 
-    def refresh(self, connection: Connection) -> str:
-        """Drop what an older plant model or another database said; return the database's incarnation."""
-        row = connection.execute("SELECT incarnation, loaded_at FROM instance").fetchone()
+    def ask(self, connection: Connection) -> Cursor[Any]:
+        """Begin to ask which database this is; `refresh` takes the answer."""
+        return connection.execute("SELECT incarnation, loaded_at FROM instance")
+
+    def refresh(self, asked: Cursor[Any]) -> tuple[str, bool]:
+        """Drop what an older plant model or another database said; return the incarnation, and whether all is as before."""
+        row = asked.fetchone()
         assert row is not None
-        if row != self._loaded:
+        as_before: bool = row == self.loaded
+        if not as_before:
             self.forget()
-            self._loaded = row
-        return str(row[0])
+            self.loaded = row
+        return str(row[0]), as_before
 
     def edges(self, connection: Connection, names: Iterable[str]) -> Mapping[str, int]:
         """Ids of gateways by name, registering new ones; a name beyond the limit is missing in the answer."""
@@ -71,13 +92,13 @@ class Registry:
 
     def tags(self, connection: Connection, wanted: Mapping[int, Iterable[str]]) -> dict[str, Code]:
         """Learn the tags that gateways (by id, in order of arrival) speak of; return the names refused, and why."""
-        missing = {name for names in wanted.values() for name in names} - self._tags.keys()
+        missing = {name for names in wanted.values() for name in names} - self._places.keys()
         refused: dict[str, Code] = {}
         if not missing:
             return refused
         self._learn_tags(connection, sorted(missing))
         for edge_id, names in wanted.items():
-            fresh = sorted(set(names) - self._tags.keys() - refused.keys())
+            fresh = sorted(set(names) - self._places.keys() - refused.keys())
             if not fresh:
                 continue
             if self._quota == 0:
@@ -97,13 +118,27 @@ class Registry:
                 self._learn_tags(connection, fresh[:room])
         return refused
 
-    def may_write(self, edge_id: int, tag: KnownTag) -> bool:
-        """A tag belongs to one gateway; what people enter may be of any tag."""
-        return tag.edge_id == edge_id or edge_id == self._edges.get(ENTRY)
+    def places(self, names: Sequence[str]) -> Ints:
+        """The rows of tags among `known`, -1 for those not known."""
+        return np.fromiter(map(self._places.get, names, repeat(-1)), np.int64, len(names))
 
-    def tag(self, name: str) -> KnownTag:
-        """A tag that `tags` has learnt."""
-        return self._tags[name]
+    @property
+    def known(self) -> KnownTags:
+        """All tags learnt so far."""
+        if self._columns is None:
+            tag, edge, low, high = zip(*self._rows, _NONE, strict=True)
+            self._columns = KnownTags(np.array(tag), np.array(edge), np.array(low), np.array(high))
+        return self._columns
+
+    @property
+    def known_edges(self) -> Mapping[str, int]:
+        """Ids of the gateways met so far."""
+        return self._edges
+
+    @property
+    def entry(self) -> int:
+        """The gateway of what people enter, which may write any tag; -1 where it has not been met."""
+        return self._edges.get(ENTRY, -1)
 
     def _room(self, connection: Connection, edge_id: int) -> int:
         row = connection.execute(
@@ -128,4 +163,6 @@ class Registry:
         for name, tag_id, edge_id, kind, low, high in rows:
             # A register is judged by what it counts (the rollup), not by what it shows.
             limits = (nan, nan) if kind == "counter" else (nan if low is None else low, nan if high is None else high)
-            self._tags[name] = KnownTag(tag_id, edge_id, *limits)
+            self._places[name] = len(self._rows)
+            self._rows.append((tag_id, -1 if edge_id is None else edge_id, *limits))
+        self._columns = None
