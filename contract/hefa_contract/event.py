@@ -13,6 +13,8 @@ from msgspec import Meta
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]  # of a lot or a sample: what a key of an index can hold
 
+Register = Annotated[float, Meta(ge=-1e15, le=1e15)]
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
     """What every event has. `ts` is when it happened, not when it was entered."""
@@ -61,8 +63,8 @@ class LabResult(Event, frozen=True, kw_only=True, tag="lab_result"):
 class MeterSwap(Event, frozen=True, kw_only=True, tag="meter_swap"):
     """A meter was replaced: `subject` is its counter tag, registers in the counter's unit."""
 
-    final: float
-    initial: float
+    final: Register
+    initial: Register
     reason: str = ""
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from hefa_contract.envelope import GOOD, Decoded, Envelope, Events
+from hefa_contract.envelope import BAD, GOOD, Decoded, Envelope, Events
 from hefa_contract.receipt import Rejection
 from hefa_contract.rejection import Code, Rejected
 from hefa_platform.store.binary_copy import Floats, Ints
@@ -27,8 +27,15 @@ class Columns(NamedTuple):
     quality: Ints
 
 
+# Values beyond, or nearer to zero than, what sums and integrals of a month can be made of are nobody's measurement.
+LARGEST, SMALLEST = 1e100, 1e-100
+
+
 def columns(envelopes: Sequence[Envelope]) -> Columns:
-    """Turn lists into arrays: of many small envelopes together, of a large one by itself, early and in another thread."""
+    """Turn lists into arrays: of many small envelopes together, of a large one by itself, early and in another thread.
+
+    A value that nobody can reckon with is bad.
+    """
     tag: list[int] = []
     dt: list[int] = []
     value: list[float | None] = []
@@ -39,11 +46,14 @@ def columns(envelopes: Sequence[Envelope]) -> Columns:
         value += envelope.value
         quality += envelope.quality or [GOOD] * len(envelope.value)
     base = np.repeat([envelope.base for envelope in envelopes], [len(envelope.value) for envelope in envelopes])
+    values = np.array(value, np.float64)
+    size = np.abs(values)
+    absurd = (size > LARGEST) | ((size < SMALLEST) & (size > 0))
     return Columns(
         np.array(tag, np.int64),
         np.array(dt, np.int64) + base.astype(np.int64),
-        np.array(value, np.float64),
-        np.array(quality, np.int64),
+        values,
+        np.where(absurd, BAD, np.array(quality, np.int64)),
     )
 
 

@@ -11,7 +11,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from psycopg import Cursor
+from psycopg import Cursor, errors
 
 from hefa_platform.store.database import Connection
 
@@ -196,6 +196,21 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
 
 
 def _minutes(connection: Connection, tags: list[int], los: list[datetime], his: list[datetime]) -> int:
+    """Write the minutes of ranges, and return how many. A range that cannot be computed stays as it is, and is told."""
+    try:
+        with connection.transaction():
+            return _write(connection, tags, los, his)
+    except errors.DataError as error:
+        if len(tags) == 1:
+            logger.error("no rollup of tag_id=%d from=%s to=%s: %s", tags[0], los[0], his[0], error)
+            return 0
+    half = len(tags) // 2
+    return _minutes(connection, tags[:half], los[:half], his[:half]) + _minutes(
+        connection, tags[half:], los[half:], his[half:]
+    )
+
+
+def _write(connection: Connection, tags: list[int], los: list[datetime], his: list[datetime]) -> int:
     ranges: list[Any] = [tags, los, his]
     connection.execute("SELECT clear_minutes(%b::integer[], %b::timestamptz[], %b::timestamptz[])", ranges)
     written = connection.execute(
