@@ -1,4 +1,4 @@
-"""Settings: figures that people decide and that change on a day. Tariffs, prices, factors, targets, the plan, alarm rules.
+"""Settings: what people decide and what changes on a day. Tariffs, prices, factors, targets, plan, alarm rules, baselines.
 
 `judge` is the one rule book for them, whether they come from seeds/settings/*.toml (`load`) or by REST. A setting has a
 kind, a name and a value; each version of it is valid from an instant on. Money is per unit of measure, never per tag.
@@ -28,6 +28,7 @@ Price = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Amount = Annotated[float, Meta(ge=0, le=1e12)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
 Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$")]
+Carrier = Literal["electricity", "water", "gas", "steam", "air"]
 Level = Literal["ll", "l", "h", "hh", "bad", "stale", "silent"]
 Priority = Literal["high", "medium", "low"]
 LIMITS: tuple[Level, ...] = ("ll", "l", "h", "hh")
@@ -73,7 +74,7 @@ class Tariff(_Value, frozen=True, kw_only=True):
     that fits a month and a type of day decides. `power_factor` is the one below which the utility charges more.
     """
 
-    carrier: Literal["electricity", "water", "gas", "steam", "air"]
+    carrier: Carrier
     currency: Currency
     unit: Text
     calendar: Annotated[list[DayHours], Meta(min_length=1, max_length=48)]
@@ -222,9 +223,28 @@ class Alarms(_Value, frozen=True, kw_only=True):
     rules: Annotated[list[AlarmRule], Meta(max_length=500)] = []
 
 
-Kind = Literal["tariff", "factor", "price", "target", "plan", "alarm"]
+class Baseline(_Value, frozen=True, kw_only=True):
+    """Which whole days an energy baseline stands on, from the first local day up to `to`, and what shall explain them."""
+
+    carrier: Carrier
+    from_: date = msgspec.field(name="from")
+    to: date
+    area: Text | None = None
+    drivers: Annotated[list[Literal["production", "temperature"]], Meta(max_length=2)] = msgspec.field(
+        default_factory=lambda: ["production", "temperature"]
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 < (self.to - self.from_).days <= 1100:
+            raise ValueError("a baseline must end after it begins, by three years at most")
+        if len(set(self.drivers)) != len(self.drivers):
+            raise ValueError("a driver is named twice")
+
+
+Kind = Literal["tariff", "factor", "price", "target", "plan", "alarm", "baseline"]
 KINDS: Mapping[str, type[_Value]] = {
     "tariff": Tariff, "factor": Factor, "price": Cost, "target": Target, "plan": Plan, "alarm": Alarms,
+    "baseline": Baseline,
 }  # fmt: skip
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import httpx2
 import numpy as np
 import psycopg
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 BAOTOU = ZoneInfo("Asia/Shanghai")
 DAYS, FROZEN = 24, 18
@@ -268,3 +271,117 @@ def test_the_same_as_csv(asked: httpx2.Client, what: str, columns: str) -> None:
     assert rows[0] == columns.split(",")
     assert len(rows) > 1
     assert all(len(row) == len(rows[0]) for row in rows)
+
+
+# --- a baseline that is kept, and what pages make of it ---------------------------------------
+
+
+def key_of_role(plant_days: Any, role: str) -> dict[str, str]:
+    body = {"name": f"an {role}", "role": role, "site": "*"}
+    headers = {"Authorization": f"Bearer {plant_days.key}"}
+    made = httpx2.post(f"{plant_days.api}/v1/keys", json=body, headers=headers, timeout=60).json()
+    return {"Authorization": f"Bearer {made['key']}"}
+
+
+def local(i: int) -> str:
+    """The local date on which a plant day begins."""
+    return MADE.day(i).astimezone(BAOTOU).date().isoformat()
+
+
+def test_a_baseline_is_kept_for_everybody_dated_and_on_record(plant_days: Any, asked: httpx2.Client) -> None:
+    viewer = key_of_role(plant_days, "viewer")
+    body = {"from": local(0), "to": local(FROZEN), "reason": "before the new evaporator"}
+    assert asked.post("/api/energy/baseline/kept", json=body, headers=viewer).status_code == 403
+    assert asked.post("/api/energy/baseline/kept", json=body | {"to": local(0)}).status_code == 422
+    assert asked.post("/api/energy/baseline/kept", json=body | {"to": "2999-01-01"}).status_code == 422
+    assert asked.post("/api/energy/baseline/kept", json=body | {"driver": ["moon"]}).status_code == 422
+    made = asked.post("/api/energy/baseline/kept", json=body | {"driver": ["production"]})
+    assert made.status_code == 201, made.text
+    try:
+        seen = asked.get("/api/energy/saving", params=span(FROZEN, DAYS), headers=viewer).json()
+        assert (seen["frozen"], seen["drivers"], seen["kept"]["id"]) == (True, ["production"], made.json()["id"])
+        assert seen["baseline_from"].startswith(local(0))
+        assert seen["baseline_days_known"] == FROZEN - 1  # the last one ends in the morning after
+        mine = {"baseline_from": local(0), "baseline_to": local(14)}
+        own = get(asked, "saving", **span(FROZEN, DAYS), **mine)
+        assert (own["kept"], own["baseline_days_known"]) == (None, 13)  # the address of a page still wins
+        before = get(asked, "saving", **span(8, 12))
+        assert (before["frozen"], before["kept"]) == (False, None)  # a period within it cannot be compared with it
+        history = httpx2.get(
+            f"{plant_days.api}/v1/settings/baseline", params={"history": True}, timeout=60,
+            headers={"Authorization": f"Bearer {plant_days.key}"},
+        ).json()["items"]  # fmt: skip
+        assert history[0]["value"] == {"carrier": "electricity", "from": local(0), "to": local(FROZEN), "area": None, "drivers": ["production"]}  # fmt: skip
+        assert history[0]["reason"] == "before the new evaporator"
+    finally:
+        gone = asked.delete("/api/energy/baseline/kept")
+    assert gone.status_code == 200, gone.text
+    assert get(asked, "saving", **span(FROZEN, DAYS))["frozen"] is False
+    assert asked.delete("/api/energy/baseline/kept").status_code == 422
+
+
+@pytest.fixture
+def shown(browser: Browser, plant_days: Any) -> Iterator[Page]:
+    """A page of the administrator that writes nothing wrong on the console."""
+    context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {plant_days.key}"})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    faults: list[str] = []
+    page.on("console", lambda m: m.type in ("error", "warning") and faults.append(m.text))
+    page.on("pageerror", lambda e: faults.append(str(e)))
+    yield page
+    context.close()
+    assert faults == []
+
+
+def test_the_page_shows_a_good_baseline_and_keeps_it(plant_days: Any, shown: Page) -> None:
+    period = urlencode(span(FROZEN, DAYS) | {"period": "custom"})
+    shown.goto(f"{plant_days.url}/energy/baseline?{period}&baseline_from={local(0)}&baseline_to={local(FROZEN)}")
+    verdict = shown.locator(".verdict")
+    expect(verdict).to_have_class(re.compile("saving|refused"), timeout=60_000)
+    expect(shown.get_by_role("table", name="The model")).to_contain_text("REO fed")
+    expect(shown.locator("#energy-cusum canvas")).to_be_visible()
+    expect(shown.locator(".facts-row")).to_contain_text("in the address of this page")
+    shown.get_by_label("Why").fill("the page's test")
+    shown.get_by_role("button", name="Keep it for everybody").click()
+    expect(shown.locator(".facts-row")).to_contain_text("kept for everybody since", timeout=60_000)
+    assert "baseline_from" not in shown.url
+    shown.get_by_role("button", name="Keep none any more").click()
+    expect(shown.locator(".facts-row")).to_contain_text("the days before, not frozen", timeout=60_000)
+
+
+def test_the_page_says_how_many_days_a_baseline_lacks(plant_days: Any, shown: Page) -> None:
+    period = urlencode(span(8, 12) | {"period": "custom"})
+    shown.goto(f"{plant_days.url}/energy/baseline?{period}&baseline_from={local(0)}&baseline_to={local(8)}")
+    expect(shown.locator(".verdict")).to_have_class(re.compile("refused"), timeout=60_000)
+    expect(shown.locator(".verdict")).to_contain_text("7 usable days; at least 12 are needed: 5 more")
+
+
+def test_the_outlook_says_how_many_days_it_lacks_and_is_drawn_once_they_are_there(
+    browser: Browser, another_portal: Any
+) -> None:
+    """Nothing is known first; then thirty days, each with a load of its own."""
+    with another_portal() as young:
+        context = browser.new_context(extra_http_headers={"Authorization": f"Bearer {young.key}"})
+        page = context.new_page()
+        page.goto(f"{young.url}/energy/outlook")
+        part = page.locator("[data-part*=forecast]")
+        expect(part).to_contain_text("There are 0 days of hourly readings to learn from; 10 are needed", timeout=60_000)
+        now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        hours = [now - timedelta(hours=h) for h in range(30 * 24, -1, -1)]
+        chance = np.random.default_rng(5)
+        load = 1900 * (1 + 0.08 * chance.standard_normal(40))
+        shape = [load[h.astimezone(BAOTOU).toordinal() % 40] + 95 * np.sin(h.hour / 24 * 2 * np.pi) for h in hours]
+        with psycopg.connect(young.dsn) as connection:
+            days = sorted({h.date() for h in hours} | {(now + timedelta(days=1)).date()})
+            connection.execute("SELECT ensure_partitions(%s::date[])", [days])
+            row = connection.execute("SELECT tag_id FROM tag WHERE name = 'A6-UTIL.ELEC.PM-MAIN.e'").fetchone()
+            assert row is not None
+            with connection.cursor().copy("COPY reading (tag_id, ts, value, quality) FROM STDIN") as copy:
+                for ts, value in zip(hours, 1e6 + np.cumsum(shape), strict=True):
+                    copy.write_row((row[0], ts, float(value), 192))
+            connection.execute("UPDATE rollup_state SET watermark = %s", [hours[0] - timedelta(hours=1)])
+        page.goto(f"{young.url}/energy/outlook")
+        expect(page.locator("#energy-forecast canvas")).to_be_visible(timeout=60_000)
+        expect(part).to_contain_text("Expected in 24 h")
+        context.close()

@@ -1,4 +1,4 @@
-"""Settings: tariffs, factors, prices, targets, plans and alarm rules, each version valid from a day on."""
+"""Settings: tariffs, factors, prices, targets, plans, alarm rules, baselines; each version valid from a day on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from hefa_apps.client.connection import Asking, span
 
-Kind = Literal["tariff", "factor", "price", "target", "plan", "alarm"]
+Kind = Literal["tariff", "factor", "price", "target", "plan", "alarm", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,11 @@ class SettingCalls(Asking):
     def settings_over(self, kind: Kind, start: datetime, end: datetime, *, names: Sequence[str] = ()) -> list[Setting]:
         """Return what was in force when in [start, end), cut where a version gives way to the next."""
         return self._all(Setting, f"settings/{kind}", span(start, end) | {"name": names})
+
+    def enter_setting(
+        self, kind: Kind, name: str, valid_from: datetime, value: Mapping[str, Any] | None, *, reason: str = ""
+    ) -> Setting:
+        """Add a version; without a value what held is withdrawn from then on. Audited. Needs the role engineer."""
+        said = {"withdrawn": True} if value is None else {"value": dict(value)}
+        body = {"name": name, "valid_from": valid_from, **said} | ({"reason": reason} if reason else {})
+        return self._send(Setting, "POST", f"settings/{kind}", body)

@@ -42,16 +42,6 @@ MOST_SLOTS = 96  # of an hour or less, that a chart of cost shows one by one
 Sentences = Callable[..., str]  # the words of the portal: id and fields to a sentence
 
 
-def head(r: Reckoning, zone: ZoneInfo, simulated: bool) -> dict[str, Any]:
-    """Return what every answer begins with."""
-    return {
-        "from": r.start.astimezone(zone),
-        "to": r.end.astimezone(zone),
-        "tz": str(zone),
-        "simulated": simulated,
-    }
-
-
 def figures(r: Reckoning, ids: Iterable[str]) -> list[dict[str, Any]]:
     """Return metrics as every answer of the portal writes them, each with the link to its explanation."""
     return [plain(r.figure(id)) | {"explain": f"/api/explain/{id}"} for id in ids]
@@ -137,7 +127,7 @@ def cost(r: Reckoning, zone: ZoneInfo, name: str = ELECTRICITY) -> dict[str, Any
         "per_t": found.total / tonnes if found.total is not None and tonnes else None,
         "coverage": formulas.coverage(hours),
         "reason": None if found.total is not None else "Nothing is known of the electricity used in this period.",
-        "settings": [_setting(s) for s in dated.settings],
+        "settings": [setting(s) for s in dated.settings],
         "bands": [_band(band, found) for band in found.bands],
         "areas": _areas(r, hours, dated.tariffs, found, tonnes),
         "days": _days(hours, dated.tariffs, r.catalogue.root.zone, zone),
@@ -218,7 +208,8 @@ def _plus(a: float | None, b: float | None) -> float | None:
     return b if a is None else a if b is None else a + b
 
 
-def _setting(s: Setting) -> dict[str, Any]:
+def setting(s: Setting) -> dict[str, Any]:
+    """Return a version of a setting: what holds from when, and who says so."""
     return {
         "kind": s.kind,
         "name": s.name,
@@ -226,6 +217,8 @@ def _setting(s: Setting) -> dict[str, Any]:
         "value": s.value,
         "source": s.source,
         "example": s.example,
+        "by": s.by,
+        "id": s.id,
     }
 
 
@@ -245,7 +238,7 @@ def emissions(r: Reckoning, region: str) -> dict[str, Any]:
         "total_market": _both(first, found.market.value),
         "kgce": {"value": found.coal, "by": found.kgce},
         "reason": None if first is not None and found.location.value is not None else formulas.NO_FACTOR,
-        "settings": [_setting(s) for s in found.settings if (s.value or {}).get("quantity") in ("CO2", "kgce")],
+        "settings": [setting(s) for s in found.settings if (s.value or {}).get("quantity") in ("CO2", "kgce")],
         "figures": figures(
             r,
             (
@@ -447,6 +440,7 @@ def about(s: Study, r: Reckoning, words: Sentences, zone: ZoneInfo) -> dict[str,
         "baseline_from": s.span[0].astimezone(zone),
         "baseline_to": s.span[1].astimezone(zone),
         "frozen": s.frozen,
+        "kept": setting(s.terms.kept) if s.terms.kept else None,
         "baseline_days": len(s.past),
         "baseline_days_known": len(s.known_past),
         "accepted": s.accepted,

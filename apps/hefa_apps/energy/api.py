@@ -1,10 +1,11 @@
 """The energy app by REST: everything that its pages show, as JSON and as CSV."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from hefa_apps.client import Catalogue, Refused
@@ -13,15 +14,16 @@ from hefa_apps.energy.carbon import REGION
 from hefa_apps.energy.model import CARRIERS
 from hefa_apps.energy.registers import ELECTRICITY
 from hefa_apps.metrics import Reckoning
-from hefa_apps.metrics.desk import reckoning
+from hefa_apps.metrics.desk import desk, reckoning
 from hefa_apps.page import pages
 from hefa_apps.question import Asked
 from hefa_apps.report import Asked as AskedUse
-from hefa_apps.report import Field, document, report, table
+from hefa_apps.report import Field as Reported
+from hefa_apps.report import document, report, table
 from hefa_apps.session import Asking
 from hefa_apps.view import View
 
-FIELD = Field("carrier", CARRIERS)
+FIELD = Reported("carrier", CARRIERS)
 
 router = APIRouter(prefix="/api/energy", tags=["energy"])
 
@@ -172,7 +174,9 @@ class Compared:
         carrier: Name = ELECTRICITY,
         area: Name = "",
         driver: Annotated[list[str] | None, Query(max_length=4, description="production, temperature")] = None,
-        baseline_from: Annotated[str, Query(max_length=40, description="ISO 8601; without it the 60 days before")] = "",
+        baseline_from: Annotated[
+            str, Query(max_length=40, description="ISO 8601; without it what the site keeps, or the 60 days before")
+        ] = "",
         baseline_to: Annotated[str, Query(max_length=40)] = "",
         level: Annotated[float, Query(ge=0.5, le=0.999, description="confidence of the interval")] = 0.95,
     ) -> None:
@@ -181,7 +185,7 @@ class Compared:
             view.r,
             carrier=carrier,
             place=area,
-            drivers=study.DRIVERS if driver is None else driver,
+            drivers=driver,
             first=_moment(baseline_from, "baseline_from", site),
             last=_moment(baseline_to, "baseline_to", site),
             level=level,
@@ -225,6 +229,43 @@ def baseline_of(request: Request, asking: Asking, body: trial.Trial) -> dict[str
     """The same maths on daily totals of your own; nothing is stored."""
     asking.root()  # a key that opens nothing here reckons nothing either
     return trial.judged(body, pages(request).words)
+
+
+class Keep(BaseModel):
+    """Days that shall be the baseline of a carrier (of an area) for everybody: local dates, `to` not included."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Annotated[date, Field(alias="from")]
+    end: Annotated[date, Field(alias="to")]
+    carrier: Annotated[str, Field(max_length=100)] = ELECTRICITY
+    area: Annotated[str, Field(max_length=100)] = ""
+    driver: Annotated[list[str] | None, Field(max_length=4)] = None
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+@router.post("/baseline/kept", summary="Keep a baseline for everybody, from now on", status_code=201)
+def keep(request: Request, asking: Asking, body: Keep) -> dict[str, Any]:
+    """It becomes the setting `baseline` of the platform, dated and audited. Needs the role engineer."""
+    catalogue = asking.catalogue()
+    zone, now = catalogue.root.zone, datetime.now(UTC)
+    first, last = (datetime.combine(day, time(0), zone).astimezone(UTC) for day in (body.start, body.end))
+    if last > now:
+        raise Refused(422, "to", "a baseline ends before today: its days have to be over")
+    r = desk(request).over(asking, catalogue, now, now)
+    asked = study.terms(r, carrier=body.carrier, place=body.area, drivers=body.driver, first=first, last=last)
+    return answers.setting(study.keep(r, asked, body.reason))
+
+
+@router.delete("/baseline/kept", summary="Keep no baseline any more")
+def forget(
+    request: Request, asking: Asking, carrier: Name = ELECTRICITY, area: Name = "", reason: Name = ""
+) -> dict[str, Any]:
+    """From now on nothing is frozen; what was kept stays on record. Needs the role engineer."""
+    now = datetime.now(UTC)
+    return answers.setting(
+        study.forget(desk(request).over(asking, asking.catalogue(), now, now), carrier, area, reason)
+    )
 
 
 @router.get("/cusum", summary="Use against the baseline, day by day and summed up")

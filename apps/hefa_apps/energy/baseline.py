@@ -122,7 +122,7 @@ def fit(energy: Sequence[float], drivers: Sequence[Sequence[float]], names: Sequ
     columns = np.asarray(drivers, dtype=float).reshape(len(names), len(y)) if names else np.empty((0, len(y)))
     n, k = len(y), len(names) + 1
     if n <= k:
-        raise NoFit(Reason("few", {"n": n, "least": MIN_DAYS}))
+        raise NoFit(_few(n))
     for name, column in zip(names, columns, strict=True):
         if np.ptp(column) <= _FLAT * max(1.0, float(np.abs(column).max())):
             raise NoFit(Reason("constant", {"driver": name}))
@@ -179,7 +179,7 @@ def judge(found: Fit) -> tuple[Reason, ...]:
     """Return why a baseline is too weak to be used, nothing when it is good."""
     reasons = []
     if found.n < MIN_DAYS:
-        reasons.append(Reason("few", {"n": found.n, "least": MIN_DAYS}))
+        reasons.append(_few(found.n))
     if found.r2 < MIN_R2:
         reasons.append(Reason("r2", {"r2": found.r2 * 100, "least": MIN_R2 * 100}))
     if found.cv > MAX_CV:
@@ -267,6 +267,10 @@ def saving(
         claimed=not reasons and saved - half > 0,
         **common,
     )
+
+
+def _few(n: int) -> Reason:
+    return Reason("few", {"n": n, "least": MIN_DAYS, "missing": MIN_DAYS - n})
 
 
 def _design(drivers: Sequence[Sequence[float]], days: int) -> Array:

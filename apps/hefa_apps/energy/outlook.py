@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from hefa_apps.client import Refused, Tag
 from hefa_apps.energy import formulas
 from hefa_apps.energy.answers import spoken
-from hefa_apps.energy.forecast import HORIZON, Forecast, forecast
+from hefa_apps.energy.forecast import HORIZON, LEAST, Forecast, forecast
 from hefa_apps.energy.loadshift import Advice, Plan, Task, advise
 from hefa_apps.energy.registers import ELECTRICITY, hours, metered, quarters, tariffs
 from hefa_apps.energy.tariff import in_force
@@ -45,7 +45,7 @@ def coming(r: Reckoning, now: datetime, words: Callable[..., str], zone: ZoneInf
         "step": "1h",
         "made": end.astimezone(zone),
         "shown": found.shown,
-        "reason": None if found.shown else words(f"energy.why.forecast.{found.reason}"),
+        "reason": None if found.shown else words(f"energy.why.forecast.{found.reason}", **_lacking(known)),
         "backtest": {
             "days": found.days,
             "model": asdict(found.model),
@@ -61,6 +61,16 @@ def coming(r: Reckoning, now: datetime, words: Callable[..., str], zone: ZoneInf
         "past": [
             {"start": (end - HOUR * (len(naive) - i)).astimezone(zone), "value": kwh} for i, kwh in enumerate(naive)
         ],
+    }
+
+
+def _lacking(known: list[float | None]) -> dict[str, int]:
+    """Say how many days of hours are there, how many are needed, and how many are missing."""
+    hours = sum(kwh is not None for kwh in known)
+    return {
+        "days": hours // HORIZON,
+        "least": LEAST // HORIZON,
+        "missing": max(0, -((hours - LEAST) // HORIZON)),
     }
 
 

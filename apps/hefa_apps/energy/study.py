@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
-from hefa_apps.client import Refused
+from hefa_apps.client import Refused, Setting
 from hefa_apps.energy import baseline
 from hefa_apps.energy.baseline import Fit, NoFit, Reason, Saving
 from hefa_apps.energy.registers import Day, days, metered, thermometer
@@ -18,7 +19,10 @@ LEVELS = (0.5, 0.999)
 
 @dataclass(frozen=True)
 class Terms:
-    """What a study is of. Without `first` and `last` the baseline is the days before the period: not frozen."""
+    """What a study is of. Without `first` and `last` the baseline is the days before the period: not frozen.
+
+    `kept` is the setting that froze it, None where the question itself says which days.
+    """
 
     carrier: str
     place: str | None
@@ -26,6 +30,7 @@ class Terms:
     first: datetime | None
     last: datetime | None
     level: float
+    kept: Setting | None = None
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,20 @@ def terms(
     *,
     carrier: str = "electricity",
     place: str = "",
-    drivers: Sequence[str] = DRIVERS,
+    drivers: Sequence[str] | None = None,
     first: datetime | None = None,
     last: datetime | None = None,
     level: float = 0.95,
 ) -> Terms:
-    """Check what is asked. Raises `Refused` with a sentence."""
+    """Check what is asked; what is not is as the site keeps it. Raises `Refused` with a sentence.
+
+    A baseline that the site keeps holds for every period that begins after it; before that nothing is frozen.
+    """
     metered(r.catalogue, carrier)
     if place and place not in {node.path for node in r.catalogue.root.below("area")}:
         known = ", ".join(node.path for node in r.catalogue.root.below("area"))
         raise Refused(422, "area", f"{place} is no area of this site; areas are {known}")
-    if unknown := [d for d in drivers if d not in DRIVERS]:
+    if unknown := [d for d in drivers or () if d not in DRIVERS]:
         raise Refused(422, "drivers", f"{unknown[0]} is no driver; there are {', '.join(DRIVERS)}")
     if (first is None) != (last is None):
         raise Refused(422, "baseline", "a frozen baseline needs both baseline_from and baseline_to")
@@ -83,7 +91,56 @@ def terms(
         raise Refused(422, "baseline", "the baseline overlaps the period reported on: freeze one that ended before it")
     if not LEVELS[0] <= level <= LEVELS[1]:
         raise Refused(422, "level", f"level is a confidence from {LEVELS[0]} to {LEVELS[1]}, such as 0.95")
-    return Terms(carrier, place or None, tuple(d for d in DRIVERS if d in drivers), first, last, level)
+    found = kept(r, carrier, place) if first is None else None
+    chosen = None
+    if found is not None and found[1] <= r.start:
+        first, last, chosen = found
+        drivers = drivers if drivers is not None else (chosen.value or {}).get("drivers")
+    wanted = DRIVERS if drivers is None else tuple(d for d in DRIVERS if d in drivers)
+    return Terms(carrier, place or None, wanted, first, last, level, chosen)
+
+
+def kept(r: Reckoning, carrier: str, place: str) -> tuple[datetime, datetime, Setting] | None:
+    """Return the first and the last instant of the baseline that the site keeps now, and the setting; None: none."""
+    name = setting_name(carrier, place)
+    there: list[Setting] = r.once(("baseline kept", name), lambda: r.caller.settings("baseline", names=[name]))
+    for one in there:
+        if one.value:
+            first, last = (_day(r, str(one.value[end])) for end in ("from", "to"))
+            return first, last, one
+    return None
+
+
+def keep(r: Reckoning, asked: Terms, reason: str) -> Setting:
+    """Keep the asked days as the baseline of the site, from now on and for everybody. Needs the role engineer."""
+    if asked.first is None or asked.last is None:
+        raise Refused(422, "baseline", "say which days: `from` and `to`")
+    zone = r.catalogue.root.zone
+    value: dict[str, Any] = {
+        "carrier": asked.carrier,
+        "from": asked.first.astimezone(zone).date().isoformat(),
+        "to": asked.last.astimezone(zone).date().isoformat(),
+        "drivers": list(asked.drivers),
+    }
+    value |= {"area": asked.place} if asked.place else {}
+    name = setting_name(asked.carrier, asked.place or "")
+    return r.caller.enter_setting("baseline", name, datetime.now(UTC), value, reason=reason)
+
+
+def forget(r: Reckoning, carrier: str, place: str, reason: str) -> Setting:
+    """Keep no baseline any more, from now on; what was kept stays on record. Needs the role engineer."""
+    if kept(r, carrier, place) is None:
+        raise Refused(422, "baseline", f"no baseline of {setting_name(carrier, place)} is kept")
+    return r.caller.enter_setting("baseline", setting_name(carrier, place), datetime.now(UTC), None, reason=reason)
+
+
+def setting_name(carrier: str, place: str) -> str:
+    """Return what the site's setting for such a baseline is called."""
+    return f"{carrier} {place}".strip()
+
+
+def _day(r: Reckoning, text: str) -> datetime:
+    return datetime.combine(date.fromisoformat(text), time(0), r.catalogue.root.zone).astimezone(UTC)
 
 
 def study(r: Reckoning, asked: Terms) -> Study:

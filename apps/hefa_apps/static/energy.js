@@ -2,6 +2,7 @@
 
 import { chart, stamp } from "./chart.js";
 import { number, time, unit, word } from "./figures.js";
+import { send } from "./send.js";
 
 const BAND = { sharp: "peak", peak: "peak", flat: "flat", valley: "valley", deep: "valley" };
 const day = (ms) => time(ms, { weekday: "short", day: "numeric", month: "short" });
@@ -106,6 +107,32 @@ const draw = {
   }),
 };
 
+// Whoever may keeps the shown days as the baseline of the site, or none any more; the page then shows what is kept.
+function keeping(part) {
+  const about = part.querySelector("#keep-form");
+  if (!about) return;
+  const form = part.querySelector(".freeze");
+  const { carrier, area, drivers } = about.dataset;
+  const done = async (ask) => {
+    try {
+      await ask();
+      const left = new URL(location.href);
+      left.searchParams.delete("baseline_from");
+      left.searchParams.delete("baseline_to");
+      location.replace(left);
+    } catch (error) {
+      const said = form.querySelector(".said");
+      said.textContent = error.message;
+      said.classList.add("wrong");
+    }
+  };
+  const { baseline_from: from, baseline_to: to } = form.elements;
+  part.querySelector("#keep-baseline").addEventListener("click", () => {
+    if (form.reportValidity()) done(() => send("POST", "/api/energy/baseline/kept", { carrier, area, from: from.value, to: to.value, driver: drivers ? drivers.split(",") : [], reason: about.elements.reason.value }));
+  });
+  part.querySelector("#forget-baseline")?.addEventListener("click", () => done(() => send("DELETE", `/api/energy/baseline/kept?${new URLSearchParams({ carrier, area, reason: about.elements.reason.value })}`)));
+}
+
 async function fill(part) {
   try {
     const answer = await fetch(part.dataset.part);
@@ -116,6 +143,7 @@ async function fill(part) {
     part.replaceChildren(Object.assign(document.createElement("p"), { className: "loading", textContent: word("energy.failed") }));
   }
   part.setAttribute("aria-busy", "false");
+  keeping(part);
   for (const place of part.querySelectorAll("[data-chart]")) if (draw[place.id]) chart(place.id, draw[place.id]);
 }
 

@@ -1,4 +1,4 @@
-"""Dated settings: tariffs, prices, factors, targets, the plan, alarm rules. What was entered is never overwritten."""
+"""Dated settings: tariffs, prices, factors, targets, the plan, alarm rules, baselines. What was entered is never overwritten."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
@@ -14,7 +14,7 @@ from hefa_platform.store import settings as store
 
 router = APIRouter(prefix="/v1", tags=["records"])
 
-Kind = Literal["tariff", "factor", "price", "target", "plan", "alarm"]
+Kind = Literal["tariff", "factor", "price", "target", "plan", "alarm", "baseline"]
 assert get_args(Kind) == tuple(KINDS)
 KindPath = Annotated[Kind, Path(description="Sort of setting")]
 Name = Annotated[Text, Field(max_length=100)]
