@@ -154,6 +154,12 @@ def test_a_slope_is_that_of_the_whole_not_of_one_reading(noise: list[float], rat
     assert found == pytest.approx(rate, abs=max(1e-6, abs(rate) * 0.2))
 
 
+def test_a_level_that_only_trembles_stands() -> None:
+    levels: list[float | None] = [50.0, 50.4, 49.8, 50.5, 49.9, 50.3, 50.1, 50.6, 49.7, 50.4, 50.0, 50.5]
+    assert slope(series("a", levels)) == 0.0
+    assert slope(series("a", [50.0 + i for i in range(12)])) > 0
+
+
 def test_too_few_levels_say_nothing() -> None:
     assert slope(series("a", [1.0, None, 2.0, 3.0, 4.0])) is None
 

@@ -198,7 +198,7 @@ def moves(series: Sequence[Series], numbers: Mapping[str, int], quantum: float =
             if abs(value - place) <= SIGMAS * noise or (run and (value > place) != (run[-1][1] > place)):
                 break
             run.append((ts, value))
-        if HOLDS <= len(run) < len(known):
+        if len(run) >= HOLDS:
             found.append(Move(numbers[one.tag], one.tag, run[-1][0], place, run[0][1]))
     return sorted(found, key=lambda move: (move.ts, -abs(move.now - move.before)))
 
