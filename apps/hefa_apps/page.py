@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
@@ -142,6 +143,19 @@ class Pages:
             here=here, script=script, clock=clock, when=when, age=age, **fields
         )
         return HTMLResponse(html, status, headers={"Cache-Control": "no-store"})
+
+
+AT_ONCE = 49  # hours
+
+
+def rest(request: Request, hours: float) -> str:
+    """Return where the rest of a page comes from; "" where all of it comes at once.
+
+    A page over a long period is its frame first, with tabs and period, and `static/rest.js` fetches what it tells.
+    """
+    if hours <= AT_ONCE or "rest" in request.query_params:
+        return ""
+    return f"{request.url.path}?{urlencode([*request.query_params.multi_items(), ('rest', '1')])}"
 
 
 def _me(request: Request, key: str) -> Me | None:

@@ -16,7 +16,7 @@ from hefa_apps import figures
 from hefa_apps.client import Catalogue, Refused, Use
 from hefa_apps.metrics import Figure, Reckoning, plain
 from hefa_apps.metrics.use import STREAMS, Kind, Subject, amount, looking, needs, split, splitting, subjects
-from hefa_apps.page import hues, places, starting
+from hefa_apps.page import hues, places, rest, starting
 from hefa_apps.period import Period, whole
 from hefa_apps.question import Question, calendar
 from hefa_apps.table import csv_answer
@@ -193,18 +193,20 @@ def names(catalogue: Catalogue, keys: set[str]) -> dict[str, str]:
 def fields(
     request: Request, r: Reckoning, field: Field, question: UseQuestion, period: Period, subject: str
 ) -> dict[str, Any]:
-    """Return what the page of a report shows."""
-    found = report(r, field, period, question.by, subject)
+    """Return what the page of a report shows; over a long period only its frame, see `page.rest`."""
+    later = rest(request, period.hours)
+    found = None if later else report(r, field, period, question.by, subject)
     if subject:
         question.keep(field.kind, subject)
     return {
+        "rest": later,
         "report": found,
         "chart": _chart(found, r.catalogue) if found else None,
         "field": field,
         "question": question,
         "period": period,
         "digits": _digits(found.usage) if found else 0,
-        "starting": (found is None or found.empty) and starting(request),
+        "starting": not later and (found is None or found.empty) and starting(request),
     }
 
 

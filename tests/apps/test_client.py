@@ -1,5 +1,6 @@
 """The client against the real API; and against an address where nobody answers."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -27,6 +28,32 @@ def test_the_catalogue_is_the_whole_plant(asking: Caller, plant) -> None:
         "A6-UTIL.ELEC.PM-MAIN.e",
     )
     assert asking.catalogue() is catalogue
+
+
+def test_what_is_held_is_given_while_it_is_asked_anew(asking: Caller) -> None:
+    told = iter(range(100))
+    platform = asking._connection
+    assert platform.held("n", 3600, lambda: next(told)) == 0
+    assert platform.held("n", 3600, lambda: next(told)) == 0
+    assert platform.held("n", 0, lambda: next(told), older=3600) == 0  # too old, and good enough for now
+    until = time.monotonic() + 30
+    while platform.held("n", 3600, lambda: -1) == 0 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert platform.held("n", 3600, lambda: -1) == 1
+    assert platform.held("n", 0, lambda: next(told)) == 2  # nothing older was allowed
+
+
+def test_what_cannot_be_asked_anew_is_held_no_longer(asking: Caller) -> None:
+    def denied() -> int:
+        raise Denied(401, "no longer")
+
+    platform = asking._connection
+    assert platform.held("m", 3600, lambda: 1) == 1
+    assert platform.held("m", 0, denied, older=3600) == 1
+    until = time.monotonic() + 30
+    while platform.held("m", 3600, lambda: 2) == 1 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert platform.held("m", 3600, lambda: 3) == 2
 
 
 def test_lists_are_followed_to_their_end(asking: Caller, plant, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hefa_apps.business.api import router as api
 from hefa_apps.business.formulas import BASIS, FORMULAS, MEMBERS
 from hefa_apps.client import Refused
 from hefa_apps.metrics import Reckoning
-from hefa_apps.page import App
+from hefa_apps.page import App, rest
 from hefa_apps.question import Question
 from hefa_apps.session import Asking
 from hefa_apps.view import AskedMorning, page, reckoned
@@ -31,6 +31,9 @@ def _page(request: Request, r: Reckoning, question: Question, tab: str, **more: 
 @router.get("/business", include_in_schema=False)
 def overview(request: Request, asking: Asking, question: AskedMorning) -> Response:
     r = reckoned(request, asking, question)
+    if later := rest(request, r.hours):
+        return _page(request, r, question, "overview", rest=later)
+    answers.prepare(r)
     return _page(
         request, r, question, "overview",
         figures=[r.figure(id) for id in answers.HEADLINE],
@@ -41,6 +44,8 @@ def overview(request: Request, asking: Asking, question: AskedMorning) -> Respon
 @router.get("/business/what-if", include_in_schema=False)
 def what_if(request: Request, asking: Asking, question: AskedMorning, wished: Wishing) -> Response:
     r = reckoned(request, asking, question)
+    if later := rest(request, r.hours):
+        return _page(request, r, question, "what-if", rest=later)
     return _page(request, r, question, "what-if", a=answers.scenario(r, wished.wishes))
 
 
@@ -49,6 +54,8 @@ def lot(
     request: Request, asking: Asking, question: AskedMorning, lot: str = "", allocation: How = "economic"
 ) -> Response:
     r = reckoned(request, asking, question)
+    if later := rest(request, r.hours):
+        return _page(request, r, question, "lots", rest=later)
     found, refused = None, None
     if lot:
         try:

@@ -66,6 +66,7 @@ class Connection:
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="asking")
         self._lock = threading.Lock()
         self._held: dict[Hashable, tuple[float, Any]] = {}
+        self._renewing: set[Hashable] = set()
         self._accepted: set[bytes] = set()  # digests of keys that the platform let in
 
     def close(self) -> None:
@@ -154,19 +155,40 @@ class Connection:
                 self._accepted.clear()
             self._accepted.add(_digest(key))
 
-    def held(self, key: Hashable, seconds: float, load: Callable[[], T]) -> T:
-        """Return what `load` gave at most `seconds` ago for this key, else load it."""
-        now = time.monotonic()
+    def held(self, key: Hashable, seconds: float, load: Callable[[], T], *, older: float = 0.0) -> T:
+        """Return what `load` gave at most `seconds` ago for this key, else load it.
+
+        For `older` seconds more it is given as it is, and loaded anew beside for whoever asks next.
+        """
         with self._lock:
             kept = self._held.get(key)
-        if kept and now - kept[0] < seconds:
-            return cast(T, kept[1])
+            age = time.monotonic() - kept[0] if kept else 0.0
+            late = kept is not None and seconds <= age < seconds + older
+            renew = late and key not in self._renewing
+            if renew:
+                self._renewing.add(key)
+        if renew:
+            self._threads.submit(self._renew, key, load)
+        return cast(T, kept[1]) if kept and (late or age < seconds) else self._hold(key, load)
+
+    def _hold(self, key: Hashable, load: Callable[[], T]) -> T:
+        now = time.monotonic()
         fresh = load()
         with self._lock:
             if len(self._held) >= 256:
                 self._held.clear()
             self._held[key] = (now, fresh)
         return fresh
+
+    def _renew(self, key: Hashable, load: Callable[[], Any]) -> None:
+        try:
+            self._hold(key, load)
+        except (Unavailable, Denied, Refused):
+            with self._lock:
+                self._held.pop(key, None)  # whoever asks next is told why
+        finally:
+            with self._lock:
+                self._renewing.discard(key)
 
     def together(self, asks: Sequence[Callable[[], Any]]) -> list[Any]:
         """Run questions side by side and return their answers in order; the first failure is raised."""

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hefa_apps.client.connection import Asking
 
 CATALOGUE_TTL = 20.0
+CATALOGUE_OLDER = 600.0  # s that a page is still drawn with it, while it is asked anew
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,13 @@ class PlantCalls(Asking):
     """Assets and tags."""
 
     def catalogue(self) -> Catalogue:
-        """Return the plant: the tree and all tags, at most `CATALOGUE_TTL` seconds old, kept per key."""
+        """Return the plant: the tree and all tags, kept per key; asked anew after `CATALOGUE_TTL` seconds."""
 
         def load() -> Catalogue:
             tags = self._all(Tag, "tags", {})
             return Catalogue(self.root(), {tag.tag: tag for tag in tags})
 
-        return self._connection.held(("catalogue", self._key), CATALOGUE_TTL, load)
+        return self._connection.held(("catalogue", self._key), CATALOGUE_TTL, load, older=CATALOGUE_OLDER)
 
     def root(self) -> Root:
         """Return the asset tree, asked now."""

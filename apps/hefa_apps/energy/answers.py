@@ -93,7 +93,8 @@ def _daily(found: Demand, zone: ZoneInfo) -> list[dict[str, Any]]:
 def cost(r: Reckoning, zone: ZoneInfo, name: str = ELECTRICITY) -> dict[str, Any]:
     """Return the bill by band, by area and by day. Without a tariff: energy alone, and the reason."""
     metered(r.catalogue, ELECTRICITY)
-    r.ahead((*formulas.needs(r), tariffs_asked(r, name), use.looking(r)))
+    asked = (tariffs_asked(r, name), rows_asked(r, ELECTRICITY, "area", "1h"))
+    r.ahead((*formulas.needs(r), *asked, use.looking(r)))
     dated = tariffs(r, name)
     answer: dict[str, Any] = {"carrier": ELECTRICITY, "tariff": name}
     ids = ("energy.cost", "energy.price", "energy.cost_per_t")
@@ -105,7 +106,7 @@ def cost(r: Reckoning, zone: ZoneInfo, name: str = ELECTRICITY) -> dict[str, Any
             | {"reason": formulas.NO_TARIFF, "settings": [], "bands": [], "areas": [], "days": [], "slots": []}
             | {"figures": figures(r, ids) if name == ELECTRICITY else []}
         )
-    hours = formulas.hourly(r, name)
+    hours = formulas.hourly(r, name, "area")
     found = formulas.billed(r, name)
     assert found is not None
     fed = r.figure(f"use.{FEED}")

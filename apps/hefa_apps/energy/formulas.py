@@ -48,12 +48,12 @@ def _bill(r: Reckoning, name: str) -> Bill | None:
     return bill(slots(hourly(r, name)), dated.tariffs, r.catalogue.root.zone, reactive=reactive(r), demand=peak)
 
 
-def hourly(r: Reckoning, name: str = ELECTRICITY) -> list[Use]:
-    """Return electricity by area in buckets that no change of band cuts."""
+def hourly(r: Reckoning, name: str = ELECTRICITY, by: str = "total") -> list[Use]:
+    """Return electricity, whole or by area, in buckets that no change of band cuts."""
     dated = tariffs(r, name)
     steps = [tariff.step(r.catalogue.root.zone, r.start) for _, tariff in dated.tariffs] if dated else []
     finest = min(steps, key=("1m", "15m", "1h").index, default="1h")
-    return rows(r, ELECTRICITY, "area", finest)
+    return rows(r, ELECTRICITY, by, finest)
 
 
 def slots(found: list[Use]) -> list[Slot]:
@@ -255,7 +255,7 @@ def needs(r: Reckoning) -> list[Need]:
     asked = [*use.needs(r), _machines_asked(r), factors_asked(r), tariffs_asked(r)]
     if roots(r.catalogue, ELECTRICITY):
         asked += [quarters_asked(r), reactive_asked(r)]
-        asked += [rows_asked(r, ELECTRICITY, "area", "1h"), rows_asked(r, ELECTRICITY, "meter", None)]
+        asked += [rows_asked(r, ELECTRICITY, "total", "1h"), rows_asked(r, ELECTRICITY, "meter", None)]
     return asked
 
 

@@ -17,7 +17,7 @@ from hefa_apps.material.formulas import BASIS, FORMULAS, MEMBERS
 from hefa_apps.material.model import mass, specific, subscript
 from hefa_apps.material.plant import plan
 from hefa_apps.metrics.desk import reckoning
-from hefa_apps.page import App, Pages, hues, pages
+from hefa_apps.page import App, Pages, hues, pages, rest
 from hefa_apps.question import Asked
 from hefa_apps.report import Asked as AskedUse
 from hefa_apps.report import fields
@@ -37,9 +37,9 @@ def page(request: Request, asking: Asking, question: AskedUse, material: Name = 
     catalogue = asking.catalogue()
     period, mistake = question.shown(catalogue)
     r = reckoning(request, asking, catalogue, period)
+    shown_on = pages(request)
     shown = fields(request, r, FIELD, question, period, material)
     found = shown["report"]
-    shown_on = pages(request)
     return shown_on.render(
         request,
         "material/material.html",
@@ -101,9 +101,10 @@ def advice(request: Request, asking: Asking, question: Asked) -> Response:
 def _page(request: Request, asking: Caller, question: Asked, tab: str, more: Any) -> Response:
     r = reckoned(request, asking, question)
     shown_on = pages(request)
+    later = rest(request, r.hours)
     return show(
-        request, r, question, f"material/{tab}", TABS,
-        hues=hues(r.catalogue), mass=mass, named=partial(_named, shown_on), **more(r, shown_on.words),
+        request, r, question, f"material/{tab}", TABS, rest=later,
+        hues=hues(r.catalogue), mass=mass, named=partial(_named, shown_on), **({} if later else more(r, shown_on.words)),
     )  # fmt: skip
 
 

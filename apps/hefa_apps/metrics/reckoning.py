@@ -160,6 +160,11 @@ class Reckoning:
         self.desk, self.caller, self.catalogue, self.start, self.end = desk, caller, plant, start, end
         self._memo = memo
 
+    @property
+    def hours(self) -> float:
+        """Elapsed length of the range in hours."""
+        return (self.end - self.start).total_seconds() / 3600
+
     def figure(self, id: str) -> Figure:
         """Return the figure of a metric. Raises `Missing`, and `ValueError` for formulas that need each other."""
         found: Figure = self.once(("figure", id), lambda: self._reckon(id))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hefa_apps.client import Catalogue
 from hefa_apps.metrics import Basis, Input, Members, Need, Outcome, Reckoning, use
 from hefa_apps.metrics.reckoning import Formula
-from hefa_apps.production.lots import lots_asked, lots_of
+from hefa_apps.production.lots import packed, packed_asked
 from hefa_apps.production.measured import (
     Planned,
     analysed,
@@ -42,7 +42,7 @@ def products(catalogue: Catalogue) -> list[Product]:
 
 def needs(r: Reckoning) -> list[Need]:
     """Return what the figures of a period are reckoned from, for a page that asks it ahead."""
-    return [*use.needs(r), seen_asked(r), settings_asked(r, "plan"), settings_asked(r, "target"), lots_asked(r)]
+    return [*use.needs(r), seen_asked(r), settings_asked(r, "plan"), settings_asked(r, "target"), packed_asked(r)]
 
 
 def watched(r: Reckoning) -> list[str]:
@@ -218,7 +218,7 @@ def mean_purity(r: Reckoning, subject: str) -> Outcome:
 
 def passed(r: Reckoning, subject: str) -> Outcome:
     """Return the mass of finished lots on spec at their first judgement by the laboratory over the mass judged, %."""
-    done = [one for one in lots_of(r) if one.lot.state == "packed" and one.product == subject and one.begun_in(r)]
+    done = [one for one in packed(r) if one.product == subject and one.begun_in(r)]
     said = [(one.lot.kg or 0.0, one.verdict) for one in done]
     share = first_pass(said)
     judged_kg = sum(kg for kg, verdict in said if verdict != "open")

@@ -41,6 +41,17 @@ def lots_asked(r: Reckoning) -> Need:
     return r.need(("production lots",), lambda: r.caller.lots(start=r.start, end=r.end))
 
 
+def packed(r: Reckoning) -> list[Judged]:
+    """Return the lots that were packed in the range, the latest first."""
+    found: list[Judged] = r.once(("production packed judged",), lambda: judge(r, r.answer(packed_asked(r))))
+    return found
+
+
+def packed_asked(r: Reckoning) -> Need:
+    """Return the question that `packed` answers: a month has three times as many lots of other states."""
+    return r.need(("production packed",), lambda: r.caller.lots(start=r.start, end=r.end, state=["packed"]))
+
+
 def judge(r: Reckoning, lots: Iterable[Lot]) -> list[Judged]:
     """Return lots with the verdict of the laboratory, by the targets in force when each began."""
     targets = settings(r, "target")

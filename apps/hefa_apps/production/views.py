@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from hefa_apps.page import App
+from hefa_apps.page import App, rest
 from hefa_apps.production import answers, downtime
 from hefa_apps.production.api import router as api
 from hefa_apps.production.formulas import BASIS, FORMULAS, MEMBERS, needs, watched
@@ -25,6 +25,8 @@ APP = App("production", router, formulas=FORMULAS, members=MEMBERS, basis=BASIS)
 
 def _page(request: Request, asking: Asking, question: Question, tab: str) -> Response:
     r = reckoned(request, asking, question)
+    if tab != "log" and (later := rest(request, r.hours)):
+        return page(request, r, question, f"production/{tab}", TABS, rest=later)
     more: dict[str, Any] = {}
     if tab == "overview":
         r.ahead((*needs(r), *downtime.needs(r), r.looking(watched(r))))

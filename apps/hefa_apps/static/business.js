@@ -1,5 +1,6 @@
 // The business app: the bars of money, and the prices of a what-if.
 
+import "./rest.js";
 import { chart } from "./chart.js";
 import { number } from "./figures.js";
 

@@ -1,5 +1,6 @@
 // Advice that was taken: a note is left, nothing is set.
 
+import "./rest.js";
 import { word } from "./figures.js";
 import { send } from "./send.js";
 

@@ -1,5 +1,6 @@
 // The bars of a report, drawn from the data that the page carries; the table beside them says the same.
 
+import "./rest.js";
 import { colour, number, onTheme, time, unit, word } from "./figures.js";
 
 const place = document.getElementById("chart");
@@ -101,7 +102,9 @@ function draw() {
 async function refresh() {
   const fresh = document.getElementById("fresh");
   if (!fresh?.dataset.running || document.visibilityState !== "visible" || document.querySelector("details.custom[open]")) return;
-  const answer = await fetch(location.href);
+  const whole = new URL(location.href);
+  whole.searchParams.set("rest", "1");
+  const answer = await fetch(whole);
   if (!answer.ok || answer.redirected) return;
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const open = [...document.querySelectorAll(".by-step")].map((details) => details.open);
