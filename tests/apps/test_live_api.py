@@ -1,6 +1,7 @@
 """The wall over HTTP: flowsheet, cascades, tanks; alarms, and who may do what about them."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -106,3 +107,44 @@ def test_alarms_on_the_wall(open_page: Any, browser: Any, portal: Any, viewer: s
     expect(button).to_be_disabled()
     expect(button).to_have_attribute("title", "This needs the role operator; your key has viewer.")
     context.close()
+
+
+def test_notes_stay_with_the_readings_that_they_speak_of(portal: Any) -> None:
+    tag, equipment = "A2-SX.SXA.MS-A08.ph", "A2-SX.SXA.MS-A08"
+    now = datetime.now(UTC)
+    left = [
+        {"text": "electrode <b>calibrated</b>", "subject": tag},
+        {"text": "agitator looked at", "subject": equipment, "from": (now - timedelta(hours=3)).isoformat()},
+        {"text": "of another stage", "subject": "A2-SX.SXA.MS-A10.ph"},
+    ]
+    with portal.client() as client:
+        for body in left:
+            assert client.post("/api/production/log", json=body).status_code == 201
+        answer = client.get("/api/live/notes", params={"tag": tag, "span": "24h"})
+        assert answer.status_code == 200, answer.text
+        day = answer.json()
+        hour = client.get("/api/live/notes", params={"tag": tag, "span": "1h"}).json()
+        part = client.get("/live/parts/notes", params={"tag": tag, "span": "24h"})
+        page = client.get(f"/live/tags/{tag}").text
+        assert client.get("/api/live/notes", params={"tag": "no.such.tag"}).status_code == 404
+        assert client.get("/api/live/notes", params={"tag": tag, "span": "1y"}).status_code == 422
+    assert [note["text"] for note in day["notes"]] == ["electrode <b>calibrated</b>", "agitator looked at"]
+    assert [note["text"] for note in hour["notes"]] == ["electrode <b>calibrated</b>"]
+    assert day["notes"][1]["subject"] == equipment
+    assert part.text.count("data-from=") == 2
+    assert "electrode &lt;b&gt;calibrated" in page
+    assert "of another stage" not in page
+
+
+def test_a_note_is_left_on_the_page_of_a_tag_by_those_who_may(portal: Any, page: Any, viewer: str) -> None:
+    path = "/live/tags/A1-FEED.DISS.R-102.ph"
+    page.goto(f"{portal.url}{path}?span=24h")
+    expect(page.locator("#notes-shown")).to_contain_text("Nobody has left a note")
+    page.locator("summary", has_text="Leave a note").click()
+    page.get_by_label("What shall the next one know?").fill("probe changed")
+    page.get_by_role("button", name="Leave the note").click()
+    expect(page.locator("#notes-shown li")).to_contain_text("probe changed", timeout=30_000)
+    page.get_by_role("link", name="7 days").click()
+    expect(page.locator("#notes-shown li")).to_contain_text("probe changed", timeout=30_000)
+    seen = httpx2.get(portal.url + path, headers={"Authorization": f"Bearer {viewer}"}, timeout=30).text
+    assert "hidden><summary>Leave a note" in seen

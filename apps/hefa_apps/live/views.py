@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from hefa_apps.client import Caller, Catalogue, Missing, Node, Platform, SeriesAnswer, Stream
+from hefa_apps.client import Caller, Catalogue, Missing, Node, Note, Platform, SeriesAnswer, Stream, Tag
 from hefa_apps.live import wall
 from hefa_apps.live.model import STRANGERS, Point, points, search, summary
 from hefa_apps.live.wall import plain
@@ -22,6 +22,7 @@ APP = App("live", router)
 
 Span = Literal["1h", "24h", "7d"]
 _SPANS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
+_JUST_LEFT = timedelta(minutes=1)  # a note of this moment belongs to the range that ends now
 _MOST_POINTS = 700  # a week by the quarter of an hour: finer hides the band from least to greatest
 
 
@@ -51,7 +52,7 @@ def area_page(request: Request, asking: Asking, area: str) -> Response:
 def tag_page(request: Request, asking: Asking, tag: str, span: Span = "1h") -> Response:
     catalogue = asking.catalogue()
     about = asking.tag(tag)
-    newest = asking.latest(tags=[tag])
+    newest, notes = asking.together(lambda: asking.latest(tags=[tag]), lambda: _notes(asking, about, span))
     point = points([about], {r.tag: r for r in newest})[0]
     children = [t for t in catalogue.tags.values() if t.meter and t.meter.parent == tag]
     beside = [t for t in catalogue.tags.values() if t.equipment and t.equipment == about.equipment and t.tag != tag]
@@ -67,8 +68,22 @@ def tag_page(request: Request, asking: Asking, tag: str, span: Span = "1h") -> R
         hue=hues(catalogue).get(about.area or "", 0),
         children=children,
         beside=beside,
+        notes=notes,
         starting=point.reading is None and starting(request),
     )
+
+
+@router.get("/live/parts/notes", include_in_schema=False)
+def notes_part(request: Request, asking: Asking, tag: str, span: Span = "1h") -> Response:
+    about = asking.tag(tag)
+    shown = _notes(asking, about, span)
+    return pages(request).render(request, "live/notes.html", root=asking.catalogue().root, tag=about, notes=shown)
+
+
+@router.get("/api/live/notes", summary="Notes on a tag and its equipment over the last hour, day or week")
+def notes_json(asking: Asking, tag: str, span: Span = "24h") -> dict[str, Any]:
+    """The latest first. To leave one: `POST /api/production/log` with the tag as `subject`."""
+    return {"tag": tag, "span": span, "notes": [_told(note) for note in _notes(asking, asking.tag(tag), span)]}
 
 
 @router.get("/live/search", include_in_schema=False)
@@ -173,6 +188,17 @@ async def _relay(opened: Stream, closing: asyncio.Event) -> AsyncIterator[bytes]
         if waiting is not None:
             waiting.cancel()
         await opened.close()
+
+
+def _notes(asking: Caller, about: Tag, span: Span) -> list[Note]:
+    now = datetime.now(UTC)
+    subjects = [name for name in (about.tag, about.equipment) if name]
+    return asking.notes(now - _SPANS[span], now + _JUST_LEFT, subjects=subjects)
+
+
+def _told(note: Note) -> dict[str, Any]:
+    body = asdict(note)
+    return {"from": body.pop("from_")} | body
 
 
 def _area(asking: Caller, catalogue: Catalogue, area: str) -> list[Point]:

@@ -1,9 +1,8 @@
 // The production app: its charts, and the notes of the handover log.
 
-import "./rest.js";
 import { bucket, chart } from "./chart.js";
 import { number, word } from "./figures.js";
-import { send } from "./send.js";
+import { instant, send } from "./send.js";
 
 chart("production-output", (data, look) => {
   const tint = (name, i) => (data.colours[name] ? look.colour(data.colours[name]) : look.hue(i + 1));
@@ -33,19 +32,6 @@ chart("production-pareto", (bars, look) => ({
 
 const { zone } = JSON.parse(document.getElementById("shell-data").textContent);
 
-// The instant at which clocks in the zone of the site show this local time.
-function instant(local) {
-  if (!local) return undefined;
-  const asUtc = Date.parse(`${local}Z`);
-  const shown = (ms) => {
-    const parts = Object.fromEntries(new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" }).formatToParts(ms).map((p) => [p.type, p.value]));
-    return Date.parse(`${parts.year}-${parts.month}-${parts.day}T${parts.hour}:${parts.minute}Z`);
-  };
-  let ms = asUtc - (shown(asUtc) - asUtc);
-  ms += asUtc - shown(ms);
-  return new Date(ms).toISOString();
-}
-
 async function put(url, body, say) {
   try {
     await send("POST", url, body);
@@ -66,7 +52,7 @@ if (form) {
   const save = () => {
     if (!form.reportValidity()) return;
     const fields = Object.fromEntries(new FormData(form));
-    put("/api/production/log", { text: fields.text, subject: fields.subject, kind: fields.kind, from: instant(fields.from), to: instant(fields.to) }, say);
+    put("/api/production/log", { text: fields.text, subject: fields.subject, kind: fields.kind, from: instant(fields.from, zone), to: instant(fields.to, zone) }, say);
   };
   document.getElementById("note-save").addEventListener("click", save);
   form.addEventListener("submit", (event) => {

@@ -14,3 +14,16 @@ export async function send(method, url, body) {
   if (!answer.ok) throw new Error(said?.detail || said?.title || answer.statusText);
   return said;
 }
+
+// The instant at which clocks in a zone show this local time, as a form has it; undefined for an empty field.
+export function instant(local, zone) {
+  if (!local) return undefined;
+  const asUtc = Date.parse(`${local}Z`);
+  const shown = (ms) => {
+    const parts = Object.fromEntries(new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" }).formatToParts(ms).map((p) => [p.type, p.value]));
+    return Date.parse(`${parts.year}-${parts.month}-${parts.day}T${parts.hour}:${parts.minute}Z`);
+  };
+  let ms = asUtc - (shown(asUtc) - asUtc);
+  ms += asUtc - shown(ms);
+  return new Date(ms).toISOString();
+}

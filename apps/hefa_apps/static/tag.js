@@ -2,6 +2,7 @@
 
 import { colour, now, number, onTheme, time, unit, word, zone } from "./figures.js";
 import { collect, onReading, watch } from "./live.js";
+import { instant, send } from "./send.js";
 
 const [tag] = collect();
 const about = document.querySelector(".big").dataset;
@@ -90,7 +91,7 @@ function draw() {
         { stroke: "transparent", points: { show: false }, spanGaps: false },
       ],
       bands: [{ series: [3, 2], fill: band }],
-      hooks: { drawAxes: [drawLimits], setCursor: [tip] },
+      hooks: { drawAxes: [drawLimits, drawNotes], setCursor: [tip] },
     },
     data,
     place,
@@ -132,6 +133,23 @@ function drawLimits(u) {
     ctx.stroke();
     ctx.fillText(word(`standing_${["ll", "l", "h", "hh"][i]}`), u.bbox.left + 4, y - 4);
   });
+  ctx.restore();
+}
+
+// A note is a line where it begins, shaded as far as it reaches.
+function drawNotes(u) {
+  const { ctx } = u;
+  const left = u.bbox.left;
+  const right = left + u.bbox.width;
+  ctx.save();
+  for (const note of document.querySelectorAll("#notes-shown [data-from]")) {
+    const at = (text) => Math.min(Math.max(u.valToPos(Date.parse(text) / 1000, "x", true), left), right);
+    const from = at(note.dataset.from);
+    ctx.fillStyle = colour("accent", 0.1);
+    if (note.dataset.to) ctx.fillRect(from, u.bbox.top, at(note.dataset.to) - from, u.bbox.height);
+    ctx.fillStyle = colour("accent");
+    ctx.fillRect(from, u.bbox.top, 1.5 * devicePixelRatio, u.bbox.height);
+  }
   ctx.restore();
 }
 
@@ -197,8 +215,43 @@ for (const link of document.querySelectorAll("[data-span]")) {
     span = link.dataset.span;
     history.replaceState(null, "", link.href);
     load();
+    loadNotes();
   });
 }
+
+const notes = document.getElementById("notes-shown");
+
+async function loadNotes() {
+  const answer = await fetch(`/live/parts/notes?span=${span}&tag=${encodeURIComponent(tag)}`);
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  notes.replaceChildren(...page.body.childNodes);
+  plot?.redraw();
+}
+
+const form = document.getElementById("note-form");
+
+async function leave() {
+  if (!form.reportValidity()) return;
+  const said = form.querySelector(".said");
+  const { text, from, to } = Object.fromEntries(new FormData(form));
+  try {
+    await send("POST", "/api/production/log", { text, subject: tag, from: instant(from, zone), to: instant(to, zone) });
+    form.reset();
+    said.textContent = "";
+    said.classList.remove("wrong");
+    await loadNotes();
+  } catch (error) {
+    said.textContent = error.message;
+    said.classList.add("wrong");
+  }
+}
+
+document.getElementById("note-save").addEventListener("click", leave);
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  leave();
+});
 
 onReading((reading) => {
   if (!answer || !plot || about.kind === "counter") return;
