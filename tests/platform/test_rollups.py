@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from math import isclose
 from random import Random
 from typing import Any
@@ -218,6 +219,20 @@ def test_a_register_read_after_the_watermark_completes_the_minutes_before_it(pla
     plant.advance(3)
     plant.work()
     assert [plant.kept(COUNTER)[k].inc_measured for k in (0, 1)] == [6, 6]
+
+
+def test_when_an_hour_is_over_a_tags_minutes_lie_together(plant: Plant) -> None:
+    """Else a question about a day of one tag would read a page for each of its minutes."""
+    plant.arrive([(tag, 60 * minute, minute / 10, 192) for minute in range(70) for tag in (GAUGE, COUNTER)])
+    lying = []
+    for minute in (20, 40, 60):
+        plant.advance(minute)
+        plant.work()
+        rows = plant.admin.execute("SELECT tag_id FROM reading_1m ORDER BY tableoid, ctid").fetchall()
+        lying.append(1 + sum(left != right for left, right in pairwise(rows)))
+    assert lying == [2, 4, 2]
+    for tag in (GAUGE, COUNTER):
+        _assert_same(plant.kept(tag), plant.computed(tag, 60))
 
 
 def test_a_late_reading_rewrites_exactly_what_it_touches(plant: Plant) -> None:

@@ -132,7 +132,8 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
     """Take the notes of an hour; return the ranges of minutes that their readings touch, merged by tag.
 
     A gauge's reading holds until the next one, at most two heartbeats. A register's reading, or a declared swap, also
-    decides what was counted since the one before it and until the one after it, whatever the distance. Nothing reaches
+    decides what was counted since the one before it and until the one after it, whatever the distance. The last piece of
+    an hour that came minute by minute takes all of it, so that a tag's minutes come to lie together. Nothing reaches
     beyond the watermark: there the readers compute for themselves. Nothing reaches before the oldest raw readings: what
     was made of those that are gone is final.
     """
@@ -146,7 +147,9 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
                                              date_bin('1 minute', to_ts, 'epoch') + interval '1 minute')) AS ranges
             FROM taken WHERE tag_id IS NOT NULL GROUP BY tag_id
         ), passed AS (
-          SELECT range_agg(tstzrange(from_ts, to_ts)) AS ranges FROM taken WHERE tag_id IS NULL
+          SELECT range_agg(tstzrange(CASE WHEN to_ts < %(hour)s + interval '1 hour' THEN from_ts ELSE %(hour)s END,
+                                     to_ts)) AS ranges
+            FROM taken WHERE tag_id IS NULL
         ), noted AS (
           SELECT tag_id, unnest(ranges) AS noted, true AS is_late FROM late
           UNION ALL
@@ -214,7 +217,8 @@ def _write(connection: Connection, tags: list[int], los: list[datetime], his: li
     ranges: list[Any] = [tags, los, his]
     connection.execute("SELECT clear_minutes(%b::integer[], %b::timestamptz[], %b::timestamptz[])", ranges)
     written = connection.execute(
-        "INSERT INTO reading_1m SELECT * FROM minute_rollup(%b::integer[], %b::timestamptz[], %b::timestamptz[])",
+        "INSERT INTO reading_1m SELECT * FROM minute_rollup(%b::integer[], %b::timestamptz[], %b::timestamptz[]) "
+        "ORDER BY tag_id, bucket",  # a question asks for one tag's minutes: they come to lie together
         ranges,
     ).rowcount
     connection.execute("SELECT write_hours(%b::integer[], %b::timestamptz[], %b::timestamptz[])", ranges)

@@ -1,7 +1,7 @@
 """Readings of tags over a range: as they came, or as rollups by bucket.
 
 Whole settled hours are answered from `reading_1h`, the rest from `reading_1m`, and what the refresh has not reached
-from the readings themselves by the same SQL (`minute_rollup`), so the three agree wherever they meet.
+from the readings themselves by the same SQL (`minutes_now`), so the three agree wherever they meet.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,7 +74,7 @@ PARTS: LiteralString = """
         JOIN LATERAL (SELECT * FROM reading_1m
                        WHERE tag_id = t.tag_id AND bucket >= w."from" AND bucket < w."to" OFFSET 0) r ON true
       UNION ALL
-      SELECT *, 'readings' FROM minute_rollup(%(live_tag)s::integer[], %(live_from)s::timestamptz[], %(live_to)s::timestamptz[])
+      SELECT *, 'readings' FROM minutes_now(%(live_tag)s::integer[], %(live_from)s::timestamptz[], %(live_to)s::timestamptz[])
     )
 """
 
@@ -109,10 +109,10 @@ _BUCKETS: LiteralString = """
        GROUP BY tag_id, k, agg
     )
 """
-_EVEN: LiteralString = (
-    _ASKED + " floor(date_part('epoch', part.bucket - %(first)s::timestamptz) / %(width)s)::integer AS k " + _BUCKETS
-)
-_UNEVEN: LiteralString = _ASKED + " width_bucket(part.bucket, %(starts)s::timestamptz[]) - 1 AS k " + _BUCKETS
+_K_EVEN: LiteralString = " floor(date_part('epoch', part.bucket - %(first)s::timestamptz) / %(width)s)::integer AS k "
+_K_UNEVEN: LiteralString = " width_bucket(part.bucket, %(starts)s::timestamptz[]) - 1 AS k "
+_EVEN: LiteralString = _ASKED + _K_EVEN + _BUCKETS
+_UNEVEN: LiteralString = _ASKED + _K_UNEVEN + _BUCKETS
 # A minute's row is its bucket: nothing is to be added up.
 _MINUTES: LiteralString = """
     , asked AS (SELECT * FROM unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg))
@@ -149,6 +149,7 @@ def rollup(
             """,
             parameters(connection, list(aggs), starts, start, end)
             | {"aggs": list(aggs.values()), "width": width and width.total_seconds()},
+            prepare=True,
         ).fetchall()
 
 
@@ -156,15 +157,18 @@ def used(
     database: Database, tag_ids: Sequence[int], starts: Sequence[datetime], start: datetime, end: datetime
 ) -> list[Used]:
     """What registers counted over the minutes of [start, end), by bucket; arguments as for `rollup`."""
-    with database.connection() as connection, connection.cursor(row_factory=class_row(Used)) as cursor:
+    width = fixed_width(starts)
+    with database.connection() as connection, connection.cursor(row_factory=class_row(Used), binary=True) as cursor:
         return cursor.execute(
-            PARTS  # noqa: S608 - two literals; input goes by parameters
-            + """
-            SELECT tag_id, width_bucket(bucket, %(starts)s::timestamptz[]) - 1 AS k, sum(inc_measured) AS measured,
-                   sum(inc_estimated) AS estimated, sum(inc_unknown) AS unknown, coalesce(sum(covered_s), 0) AS covered_s
-              FROM part GROUP BY tag_id, k ORDER BY tag_id, k
+            PARTS  # noqa: S608 - literals; input goes by parameters
+            + "SELECT tag_id, "
+            + (_K_EVEN if width is not None else _K_UNEVEN)
+            + """,
+                   sum(inc_measured) AS measured, sum(inc_estimated) AS estimated, sum(inc_unknown) AS unknown, coalesce(sum(covered_s), 0) AS covered_s
+              FROM part GROUP BY tag_id, k
             """,
-            parameters(connection, tag_ids, starts, start, end),
+            parameters(connection, tag_ids, starts, start, end) | {"width": width and width.total_seconds()},
+            prepare=True,
         ).fetchall()
 
 
@@ -223,8 +227,9 @@ def parameters(
         """,
         {"end": end},
     ).fetchall()
-    # To compile the query would take longer than to run it.
-    connection.execute("SET LOCAL jit = off")
+    # Every partition is in the plan of the query, so that to make the plan may take longer than to run it: it is made
+    # once for a connection, by the caller's `prepare`.
+    connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     split = sources(starts, start, end, pending)
     # A reading holds until the next one, but it says nothing about the time to come.
     now = floor(datetime.now(UTC), MINUTE)
