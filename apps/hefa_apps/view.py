@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from hefa_apps.metrics import Reckoning
+from hefa_apps.metrics import Reckoning, targets
 from hefa_apps.metrics.desk import reckoning
 from hefa_apps.page import pages
 from hefa_apps.question import Asked, Question
@@ -75,5 +76,6 @@ def page(
         period=period,
         mistake=mistake,
         query=question.link()[1:],
+        lamp=partial(targets.lamp, r),
         **more,
     )

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hefa_apps.business.model import Line, Wishes, light, shares, total, unit_price, what_if
+from hefa_apps.business.model import Line, Wishes, shares, total, unit_price, what_if
+from hefa_apps.metrics.targets import light
 
 MONEY = st.floats(0, 1e9)
 

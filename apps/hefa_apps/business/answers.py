@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hefa_apps.business.formulas import CURRENCY, lines, plant, products, sums, targets_asked
-from hefa_apps.business.model import Line, Wishes, light, total, what_if
+from hefa_apps.business.formulas import CURRENCY, lines, plant, products, sums
+from hefa_apps.business.model import Line, Wishes, total, what_if
 from hefa_apps.client import Lot, Missing, Refused
-from hefa_apps.metrics import Reckoning, plain
+from hefa_apps.metrics import Reckoning, plain, targets
 from hefa_apps.metrics.use import FEED
 
 HEADLINE = ("business.revenue", "business.cost", "business.margin", "business.margin_per_t")
@@ -64,9 +64,7 @@ def lights(r: Reckoning) -> list[dict[str, Any]]:
     given: dict[str, dict[str, Any]] = {
         name: {**value, "unit": "%", "example": False, "source": ""} for name, value in plant()["lights"].items()
     }
-    for setting in r.answer(targets_asked(r)):
-        value = setting.value or {}
-        given[setting.name] = dict(value) | {"example": setting.example, "source": setting.source}
+    given |= targets.given(r)
     found = [one for name, value in given.items() if (one := _light(r, name, value))]
     order = ("red", "amber", "unknown", "green")
     return sorted(found, key=lambda one: order.index(one["light"]))
@@ -86,31 +84,21 @@ def _light(r: Reckoning, name: str, value: Mapping[str, Any]) -> dict[str, Any] 
         figure = r.figure(name)
     except Refused as error:
         return _untold(r, name, value, str(error))
-    unit = f"{value['unit']}/{value['per']}" if value.get("per") else str(value["unit"])
-    better, warn, aim = str(value.get("better", "higher")), value.get("warn"), float(value["value"])
-    colour = light(figure.value, aim, better, None if warn is None else float(warn), figure.coverage)
-    reason = figure.reason or None
-    if unit != figure.unit:
-        colour, reason = (
-            "unknown",
-            f"The target is in {unit}, the figure in {figure.unit}: bring them to the same unit.",
-        )
-    elif colour == "unknown" and not reason:
-        reason = "Too little of this period is known."
+    lamp = targets.judged(figure, value)
     return {
         "metric": name,
         "name": figure.name,
-        "light": colour,
+        "light": lamp.colour,
         "value": figure.value,
         "unit": figure.unit,
-        "target": aim,
-        "warn": warn,
-        "better": better,
-        "off": None if figure.value is None or not aim else (figure.value - aim) / abs(aim),
+        "target": lamp.target,
+        "warn": lamp.warn,
+        "better": lamp.better,
+        "off": lamp.off(figure.value),
         "coverage": figure.coverage,
-        "reason": reason,
-        "example": bool(value.get("example")),
-        "source": value.get("source") or None,
+        "reason": lamp.reason,
+        "example": lamp.example,
+        "source": lamp.source or None,
         "explain": f"/api/explain/{name}",
         "tags": [{"tag": tag, "link": f"/live/tags/{tag}"} for tag in figure.tags],
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from hefa_apps.business.model import Allocation, Line, Sum, shares, total, unit_price
 from hefa_apps.client import Catalogue, Refused, Setting
-from hefa_apps.metrics import Basis, Figure, Input, Members, Need, Outcome, Reckoning
+from hefa_apps.metrics import Basis, Figure, Input, Members, Need, Outcome, Reckoning, targets
 from hefa_apps.metrics.reckoning import Formula
 from hefa_apps.metrics.use import FEED, subjects
 
@@ -50,14 +50,9 @@ def _prices_asked(r: Reckoning) -> Need:
     return r.need(("business prices",), lambda: [s for s in r.caller.settings_over("price", r.start, r.end) if s.value])
 
 
-def targets_asked(r: Reckoning) -> Need:
-    """Return the question for the targets in force at the end of the range."""
-    return r.need(("business targets",), lambda: r.caller.settings("target", at=r.end))
-
-
 def needs(r: Reckoning) -> list[Need]:
     """Return what this app itself asks; the figures of the other apps have questions of their own."""
-    return [_prices_asked(r), targets_asked(r), *(_wasted(r, tuple(tags)) for tags in plant()["waste"].values())]
+    return [_prices_asked(r), targets.asked(r), *(_wasted(r, tuple(tags)) for tags in plant()["waste"].values())]
 
 
 def lines(r: Reckoning) -> list[Told]:

@@ -1,4 +1,4 @@
-"""Money in figures: prices per unit used, what is left, who bears what, what would be if, and lights. Pure.
+"""Money in figures: prices per unit used, what is left, who bears what, and what would be if. Pure.
 
 Money is in one currency. What is not known stays None and is never taken for nought.
 """
@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Allocation = Literal["economic", "mass"]
-Colour = Literal["green", "amber", "red", "unknown"]
 
 _KG_PER = {"kg": 1.0, "t": 1000.0}
-_LEAST_KNOWN = 0.5  # share of the period: with less known a light says nothing
 
 
 def unit_price(value: float, per: str, unit: str, strength: float = 1.0) -> float | None:
@@ -108,13 +106,3 @@ def what_if(lines: Sequence[Line], wishes: Wishes) -> list[Line]:
             money = None if amount is None or price is None else amount * price
         found.append(replace(line, amount=amount, price=price, money=money))
     return found
-
-
-def light(value: float | None, target: float, better: str, warn: float | None, coverage: float | None = None) -> Colour:
-    """Return green where the target is met, amber down to `warn` (red at once without), unknown where too little is."""
-    if value is None or (coverage is not None and coverage < _LEAST_KNOWN):
-        return "unknown"
-    sign = 1 if better == "higher" else -1
-    if sign * (value - target) >= 0:
-        return "green"
-    return "amber" if warn is not None and sign * (value - warn) >= 0 else "red"

@@ -21,7 +21,7 @@ from hefa_apps.energy.registers import (
     tariffs_asked,
 )
 from hefa_apps.energy.tariff import Bill, Slot, bill
-from hefa_apps.metrics import Basis, Figure, Input, Members, Need, Outcome, Reckoning, use
+from hefa_apps.metrics import Basis, Figure, Input, Members, Need, Outcome, Reckoning, targets, use
 from hefa_apps.metrics.reckoning import Formula
 from hefa_apps.metrics.use import FEED, subjects
 from hefa_apps.usage import UNACCOUNTED, total
@@ -252,7 +252,7 @@ def needs(r: Reckoning) -> list[Need]:
     """Return what the figures of a period are reckoned from, for a page that asks it ahead."""
     if (r.end - r.start) / timedelta(days=1) > LONG:
         return []
-    asked = [*use.needs(r), _machines_asked(r), factors_asked(r), tariffs_asked(r)]
+    asked = [*use.needs(r), _machines_asked(r), factors_asked(r), tariffs_asked(r), targets.asked(r)]
     if roots(r.catalogue, ELECTRICITY):
         asked += [quarters_asked(r), reactive_asked(r)]
         asked += [rows_asked(r, ELECTRICITY, "total", "1h"), rows_asked(r, ELECTRICITY, "meter", None)]

@@ -16,7 +16,7 @@ from hefa_apps.energy.carbon import REGION
 from hefa_apps.energy.formulas import BASIS, FORMULAS, MEMBERS
 from hefa_apps.energy.model import load, rate_unit
 from hefa_apps.energy.registers import ELECTRICITY, carriers
-from hefa_apps.metrics import Reckoning
+from hefa_apps.metrics import Reckoning, targets
 from hefa_apps.metrics.desk import reckoning
 from hefa_apps.page import App, Pages, hues, pages, starting
 from hefa_apps.period import Period
@@ -114,6 +114,7 @@ def _page(
         mistake=mistake,
         named=partial(_named, shown_on),
         query=request.url.query,
+        lamp=partial(targets.lamp, r),
         **more,
     )
 
@@ -148,6 +149,7 @@ def figures(request: Request, asking: Asking, question: Asked) -> Response:
         "energy/part_figures.html",
         root=catalogue.root,
         question=question,
+        lamp=partial(targets.lamp, r),
         figures=[r.figure(id) for id in answers.overview(r)],
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from hefa_apps.metrics import Input, plain
+from hefa_apps.metrics import Input, plain, targets
 from hefa_apps.metrics.desk import desk, reckoning
 from hefa_apps.page import App, pages
 from hefa_apps.question import Asked
@@ -39,6 +39,7 @@ def metric_page(request: Request, asking: Asking, question: Asked, metric: str) 
         mistake=mistake,
         figure=figure,
         inputs=figure.inputs,
+        lamp=targets.lamp(r, figure),
         before=r.over(*period.before).figure(metric),
     )
 

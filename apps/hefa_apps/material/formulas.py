@@ -12,10 +12,12 @@ from hefa_apps.material.balance import ALL, Balanced, balances, instruments, pla
 from hefa_apps.material.measured import seen
 from hefa_apps.material.plant import plan
 from hefa_apps.material.seen import Seen
-from hefa_apps.metrics import Basis, Input, Members, Need, Outcome, Reckoning, use
+from hefa_apps.metrics import Basis, Input, Members, Need, Outcome, Reckoning, targets, use
 from hefa_apps.metrics.reckoning import Formula
 
 FED = "liquor"  # the stream whose analyser tells what elements are fed
+NO_SALT = "The evaporator or a meter of the reagents has not reported in this period."
+NOT_WEIGHED = "No scale weighs the residue of the filters: its amount is not known."
 UNKNOWN = "Not enough of the balance's instruments have reported in this period."
 
 
@@ -40,7 +42,7 @@ def _instruments() -> tuple[list[str], list[str], list[str]]:
 
 def needs(r: Reckoning) -> list[Need]:
     """Return what the figures of a period are reckoned from, for a page that asks it ahead."""
-    return [*measured.needs(r, *_instruments()), _prices_asked(r), *use.needs(r)]
+    return [*measured.needs(r, *_instruments()), _prices_asked(r), targets.asked(r), *use.needs(r)]
 
 
 def watched(r: Reckoning) -> list[str]:
@@ -133,6 +135,43 @@ def salts(r: Reckoning) -> list[ledger.Salt]:
     return [ledger.salt(name, table, used, looked(r)) for name, table in tables.items()]
 
 
+def salt_made(r: Reckoning, subject: str) -> Outcome:
+    """Return the kg of a salt that its evaporator gave."""
+    one = _salt(r, subject)
+    return _told_of(r, one, one.recovered)
+
+
+def salt_recovered(r: Reckoning, subject: str) -> Outcome:
+    """Return the share of a salt that came back of what the reagents made."""
+    one = _salt(r, subject)
+    known = one.recovered is not None and one.generated
+    return _told_of(r, one, 100 * (one.recovered or 0.0) / (one.generated or 1.0) if known else None)
+
+
+def residue(r: Reckoning) -> Outcome:
+    """Return the kg of residue of the filters: nothing weighs it."""
+    return Outcome(None, reason=NOT_WEIGHED)
+
+
+def _salt(r: Reckoning, subject: str) -> ledger.Salt:
+    return next(one for one in salts(r) if one.name == subject)
+
+
+def _told_of(r: Reckoning, one: ledger.Salt, value: float | None) -> Outcome:
+    tags = tuple(tag for tag in one.tags if tag in r.catalogue.tags)
+    parts = ("generated", "recovered", "stored", "discharged", "open")
+    inputs = tuple(Input(f"{one.name}, {p}", getattr(one, p), "kg", source="/api/material/ledger") for p in parts)
+    return Outcome(value, inputs, looked(r).least(tags), "" if value is not None else NO_SALT, tags[:1])
+
+
+def _salts_there(unit: str) -> Members:
+    def there(catalogue: Catalogue) -> dict[str, str]:
+        tables = plan().more["salts"].items()
+        return {name: unit for name, table in tables if table["salt"] in catalogue.tags}
+
+    return there
+
+
 def prices(r: Reckoning) -> dict[str, tuple[float, Setting]]:
     """Return CNY per kg of pure substance at the end of the period, with the setting that says so."""
     return r.answer(_prices_asked(r))  # type: ignore[no-any-return]
@@ -184,8 +223,15 @@ def cascade(r: Reckoning) -> advices.Cascade | None:
 FORMULAS: dict[str, Formula] = {
     "yield": overall,
     "material.recovery.*": recovered,
+    "material.salt.*": salt_made,
+    "material.salt_recovery.*": salt_recovered,
+    "material.residue": residue,
     "water.reuse": reuse,
     "water.reuse.process": process_reuse,
 }
-MEMBERS: dict[str, Members] = {"material.recovery.*": _recoveries}
+MEMBERS: dict[str, Members] = {
+    "material.recovery.*": _recoveries,
+    "material.salt.*": _salts_there("kg"),
+    "material.salt_recovery.*": _salts_there("%"),
+}
 BASIS = Basis(needs, watched)

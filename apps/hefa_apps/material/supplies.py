@@ -9,7 +9,7 @@ from hefa_apps.material.answers import Sentences, figures
 from hefa_apps.material.doses import Dose, doses
 from hefa_apps.material.formulas import cascade, looked, needs, prices, salts, watched, water
 from hefa_apps.material.plant import plan
-from hefa_apps.metrics import Need, Reckoning
+from hefa_apps.metrics import Reckoning, targets
 from hefa_apps.question import calendar
 
 REUSE = ("water.reuse.process", "water.reuse")
@@ -17,19 +17,18 @@ REUSE = ("water.reuse.process", "water.reuse")
 
 def water_of(r: Reckoning, words: Sentences) -> dict[str, Any]:
     """Return the water balance with both definitions of reuse, the target, the residual, and what limits confidence."""
-    r.ahead((*needs(r), _targets_asked(r), r.looking(watched(r))))
+    r.ahead((*needs(r), r.looking(watched(r))))
     told, found = water(r), looked(r)
     meters = [("fresh", told.fresh), ("reuse", told.reuse), ("discharge", told.discharge), ("loop", told.loop)]
     meters += [("user", one) for one in told.users] + [("recovered", one) for one in told.recovered]
-    targets = {s.name: s for s in r.answer(_targets_asked(r))}
+    aims = {name: aim for name, aim in targets.given(r).items() if name in REUSE}
     limit = r.catalogue.tags.get(told.limits or "")
     return {
         "unit": "m3",
         "figures": figures(r, REUSE),
         "targets": [
-            {"metric": name, "value": (s.value or {}).get("value"), "unit": (s.value or {}).get("unit"),
-             "source": s.source, "example": s.example}
-            for name, s in targets.items()
+            {"metric": name, **{field: aim.get(field) for field in ("value", "unit", "source", "example")}}
+            for name, aim in aims.items()
         ],
         "process_sd": None if told.process_sd is None else 100 * told.process_sd,
         "with_loop_sd": None if told.with_loop_sd is None else 100 * told.with_loop_sd,
@@ -45,10 +44,6 @@ def water_of(r: Reckoning, words: Sentences) -> dict[str, Any]:
         "limits": told.limits,
         "limits_name": _name(r, told.limits) if limit else None,
     }  # fmt: skip
-
-
-def _targets_asked(r: Reckoning) -> Need:
-    return r.need(("material targets",), lambda: r.caller.settings("target", names=REUSE, at=r.end))
 
 
 def _name(r: Reckoning, tag: str | None) -> str:

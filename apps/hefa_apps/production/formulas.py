@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from hefa_apps.client import Catalogue
-from hefa_apps.metrics import Basis, Input, Members, Need, Outcome, Reckoning, use
+from hefa_apps.metrics import Basis, Input, Members, Need, Outcome, Reckoning, targets, use
 from hefa_apps.metrics.reckoning import Formula
 from hefa_apps.production.lots import packed, packed_asked
 from hefa_apps.production.measured import (
@@ -42,7 +42,14 @@ def products(catalogue: Catalogue) -> list[Product]:
 
 def needs(r: Reckoning) -> list[Need]:
     """Return what the figures of a period are reckoned from, for a page that asks it ahead."""
-    return [*use.needs(r), seen_asked(r), settings_asked(r, "plan"), settings_asked(r, "target"), packed_asked(r)]
+    return [
+        *use.needs(r),
+        seen_asked(r),
+        settings_asked(r, "plan"),
+        settings_asked(r, "target"),
+        targets.asked(r),
+        lots_asked(r),
+    ]
 
 
 def watched(r: Reckoning) -> list[str]:
