@@ -40,6 +40,7 @@ check: setup ## format, lint, types, architecture, Dockerfile, documents
 
 test-stack: setup ## bring the Docker Compose stack up for real and test it
 	@$(BIN)/pytest -m "stack and not needs_registry" tests/stack $(ARGS)
+	@HEFA_TEST_BROKER=docker $(BIN)/pytest tests/stack/test_broker.py
 	@HEFA_TEST_DSN=docker $(BIN)/pytest $(addprefix tests/platform/test_,intake.py rollups.py registers.py)
 
 test-faults: setup ## kill everything and look whether it was lost; ARGS='--long --table FILE'

@@ -1,7 +1,8 @@
 """What tests stand on: a real PostgreSQL, real brokers, the seeds, a browser. Nothing of ours is replaced.
 
 `HEFA_TEST_DSN` names a server (its administrator's DSN) to use instead of the embedded one; `HEFA_TEST_DSN=docker` is
-the TimescaleDB of the compose stack (or HEFA_TIMESCALEDB_IMAGE) in a container.
+the TimescaleDB of the compose stack (or HEFA_TIMESCALEDB_IMAGE) in a container. `HEFA_TEST_BROKER=docker` does the same
+for the tests of the broker as it is deployed.
 `HEFA_TEST_REQUIRE=all` turns every skip into a failure; what a machine cannot have by nature is deselected and listed.
 """
 
@@ -16,7 +17,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from testcontainers.community.postgres import PostgresContainer
+from testcontainers.core.container import DockerContainer
 
 from hefa_contract.plant import Plant, load
 from hefa_demo import broker as brokers
@@ -40,6 +43,7 @@ from hefa_platform.secrets import write as write_secrets
 ROOT = Path(__file__).parents[1]
 REQUIRE_ALL = os.environ.get("HEFA_TEST_REQUIRE") == "all"
 NATURAL = ("needs_registry", "needs_community")  # markers of what a machine cannot have by its nature
+BROKER_PORTS = (1883, 8883, 8884)  # plain, by certificate, by password: deploy/mosquitto.conf
 ROLES = ("owner", "ingest", "jobs", "api", "read")
 
 _deselected = pytest.StashKey[list[str]]()
@@ -280,7 +284,8 @@ class SecuredBroker:
     mqtt: int
     certificates: int
     passwords: int
-    process: subprocess.Popen[bytes]
+    hang_up: Callable[[], object]
+    """Send it SIGHUP."""
 
     @property
     def tls(self) -> Path:
@@ -306,42 +311,81 @@ class SecuredBroker:
     def publish_secrets(self) -> None:
         """Lay the secrets out anew, and have the broker read them; returns when it has."""
         divide(self.folder, ())
-        self.process.send_signal(signal.SIGHUP)
+        self.hang_up()
         for _ in range(2):  # it reads them at the end of a round of its loop: the second answer is of a later round
-            with socket.create_connection(("127.0.0.1", self.mqtt), 10) as line:
-                line.sendall(b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00")  # CONNECT as nobody: refused
-                line.recv(64)
+            assert _refuses_nobody(self.mqtt)
+
+
+def _refuses_nobody(port: int) -> bool:
+    """Whether a broker answers there to a CONNECT without a name."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 60) as line:
+            line.sendall(b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00")
+            return line.recv(64) != b""
+    except ConnectionError:
+        return False
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
     """The broker as compose runs it, on free ports. A module's own."""
-    program = brokers.mosquitto_path()
-    if program is None:
-        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
     folder = tmp_path_factory.mktemp("secured")
     edges = [f"gw-{name}" for name in ("a1", "a2", "revoked", "expired", "moved")]
     write_secrets(folder, Places(), edges, grants=["gw-hall3 read hall3/#", "plc write hall3/#"])
     make_certificates(folder / "tls", (), gateways(folder))
     divide(folder, ())
-    ports = [free_port() for _ in range(3)]
-    text = (ROOT / "deploy" / "mosquitto.conf").read_text().replace("/run/hefa/", f"{folder}/for/broker/")
-    for wanted, port in zip((1883, 8883, 8884), ports, strict=True):
+    # Whoever runs the tests owns the files; as root, mosquitto would become a user who may not read them.
+    conf = ("user root\n" if os.geteuid() == 0 else "") + (ROOT / "deploy" / "mosquitto.conf").read_text()
+    run = _in_container if os.environ.get("HEFA_TEST_BROKER") == "docker" else _on_this_machine
+    with run(folder, conf) as broker:
+        yield broker
+
+
+@contextmanager
+def _on_this_machine(folder: Path, conf: str) -> Iterator[SecuredBroker]:
+    program = brokers.mosquitto_path()
+    if program is None:
+        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    ports = [free_port() for _ in BROKER_PORTS]
+    text = conf.replace("/run/hefa/", f"{folder}/for/broker/")
+    for wanted, port in zip(BROKER_PORTS, ports, strict=True):
         text = text.replace(f"listener {wanted}\n", f"listener {port} 127.0.0.1\n")
-    conf = folder / "mosquitto.conf"
-    conf.write_text(("user root\n" if os.geteuid() == 0 else "") + text)
+    (folder / "mosquitto.conf").write_text(text)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "-c", str(conf)], stdout=log, stderr=log)
+        process = subprocess.Popen([program, "-c", str(folder / "mosquitto.conf")], stdout=log, stderr=log)
     try:
         end = time.monotonic() + 60
         while not all(answers("127.0.0.1", port) for port in ports):
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < end, (folder / "log").read_text()
             time.sleep(0.05)
-        yield SecuredBroker(folder, *ports, process)
+        yield SecuredBroker(folder, *ports, lambda: process.send_signal(signal.SIGHUP))
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def _in_container(folder: Path, conf: str) -> Iterator[SecuredBroker]:
+    """The image of the compose file, with what compose mounts, published on loopback."""
+    image = re.search(r"image: (eclipse-mosquitto:\S+)", (ROOT / "docker-compose.yml").read_text("utf-8"))
+    assert image is not None
+    (folder / "mosquitto.conf").write_text(conf)
+    container = (
+        DockerContainer(image[1], user=f"{os.geteuid()}:{os.getegid()}", read_only=True, cap_drop=["ALL"])
+        .with_volume_mapping(folder / "mosquitto.conf", "/mosquitto/config/mosquitto.conf")
+        .with_volume_mapping(folder / "for" / "broker", "/run/hefa")
+        .with_command(["/usr/sbin/mosquitto", "-c", "/mosquitto/config/mosquitto.conf"])
+    )
+    for port in BROKER_PORTS:
+        container.ports[f"{port}/tcp"] = ("127.0.0.1", None)  # type: ignore[assignment]  # as docker-py takes it
+    with container:
+        ports = [int(container.get_exposed_port(port)) for port in BROKER_PORTS]
+        end = time.monotonic() + 60
+        while not _refuses_nobody(ports[0]):
+            assert time.monotonic() < end, container.get_logs()
+            time.sleep(0.05)
+        yield SecuredBroker(folder, *ports, lambda: container.get_wrapped_container().kill("SIGHUP"))
 
 
 # --- seeds and browser -----------------------------------------------------------------------------------------------
