@@ -79,7 +79,7 @@ def serve(
 
 def _publisher(settings: Settings, platform: Platform, desk: Desk) -> Publisher | None:
     """Start publishing where there is a key for it."""
-    key = settings.publish_key.get_secret_value() if settings.publish_key else ""
+    key = settings.publishing_key()
     metrics = [name.strip() for name in settings.publish.split(",") if name.strip()]
     if not key or not metrics:
         return None

@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     simulated: bool = Field(
         True, description='Print "SIMULATED DATA" on every page. Turn it off only when real gateways feed the platform.'
     )
-    secrets_dir: Path | None = Field(None, description="Directory with the file `session_key`.")
+    secrets_dir: Path | None = Field(None, description="Directory with the files `session_key` and `publish_key`.")
     session_key: SecretStr | None = Field(
         None, description="Secret that seals the session cookies; wins over the file. Changing it signs everybody out."
     )
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     )
     publish_key: SecretStr | None = Field(
         None,
-        description="Key of role engineer with which figures are published as calculated tags; none: nothing is.",
+        description="Key of role engineer with which figures are published as calculated tags; wins over the file.",
     )
     publish: str = Field(
         "use.electricity,use.water,use.gas,electricity.per_t,gas.per_t,HCl.per_t,NaOH.per_t",
@@ -53,9 +53,17 @@ class Settings(BaseSettings):
         Any text serves as the secret: it is hashed to the size the cipher wants. Without one, a random key is made
         and everybody signs in again after a restart; there is no built-in default that two sites could share.
         """
-        text = self.session_key.get_secret_value() if self.session_key else ""
-        if not text and self.secrets_dir is not None:
-            file = self.secrets_dir / "session_key"
-            text = file.read_text("utf-8").strip() if file.is_file() else ""
+        text = self._secret(self.session_key, "session_key")
         seed = text.encode() if text else os.urandom(32)
         return base64.urlsafe_b64encode(hashlib.sha256(b"hefa portal session\0" + seed).digest()), bool(text)
+
+    def publishing_key(self) -> str:
+        """Return the key with which figures are published, "" for none: nothing is published then."""
+        return self._secret(self.publish_key, "publish_key") if self.publish.strip() else ""
+
+    def _secret(self, given: SecretStr | None, name: str) -> str:
+        """Return what was set, else what the file of the secrets directory says, else ""."""
+        if given is not None and given.get_secret_value():
+            return given.get_secret_value()
+        file = self.secrets_dir / name if self.secrets_dir is not None else None
+        return file.read_text("utf-8").strip() if file is not None and file.is_file() else ""

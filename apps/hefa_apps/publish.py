@@ -2,7 +2,7 @@
 
 Each whole hour's value of a metric becomes a reading of the tag `KPI.<metric>` at the hour's end, entered by REST like
 anybody's. Saying it again changes nothing: the platform knows a reading by tag and time, and the first value stays. An
-hour that is not known well enough is not published.
+hour that is not known well enough is not published, and asked for again for a while: a history may still be coming in.
 """
 
 import logging
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 HOUR = timedelta(hours=1)
 SETTLED = timedelta(minutes=10)  # after the hour: late readings of a short outage are in
 ENOUGH = 0.9  # coverage
-BACK = 6  # whole hours that a start looks back
+BACK = 24  # whole hours that a start looks back
+TRIES = 12  # times that an hour is asked for of which not all is known
 EVERY_S = 300.0
 
 
@@ -37,10 +38,12 @@ class Publisher:
         desk: Desk,
         metrics: Sequence[str],
         *,
+        back: int = BACK,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._caller, self._desk, self._metrics, self._clock = caller, desk, tuple(metrics), clock
-        self._done: datetime | None = None  # end of the newest published hour
+        self._back = back
+        self._tried: dict[datetime, int] = {}  # by the end of an hour; `TRIES` when it is done
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -55,21 +58,23 @@ class Publisher:
             self._thread.join(5)
 
     def publish(self) -> int:
-        """Publish every whole hour since the last call, at most `BACK`; return how many readings are new.
+        """Publish the last whole hours, of which not all is said yet; return how many readings are new.
 
         Raises what any call raises: nothing counts as published then, and the next call says it all again.
         """
         last = (self._clock() - SETTLED).replace(minute=0, second=0, microsecond=0)
         plant = self._caller.catalogue()
         stored = 0
-        for hours in range(BACK - 1, -1, -1):
+        for hours in range(self._back - 1, -1, -1):
             end = last - hours * HOUR
-            if self._done is not None and end <= self._done:
+            if self._stop.is_set() or self._tried.get(end, 0) >= TRIES:
                 continue
             entries = self._entries(plant, end)
             if entries:
                 stored += self._caller.enter(entries).stored
-            self._done = end
+            whole = len(entries) == len(self._metrics)
+            self._tried[end] = TRIES if whole else self._tried.get(end, 0) + 1
+        self._tried = {end: tries for end, tries in self._tried.items() if end > last - self._back * HOUR}
         return stored
 
     def _entries(self, plant: Catalogue, end: datetime) -> list[Entry]:

@@ -213,8 +213,7 @@ class Supervisor:
 
     def _story(self) -> list[str]:
         """Which plant `hefa-edge` shows: how many tags, what is made when, and what goes wrong."""
-        scenario = self.options.scenario
-        return ["--profile", self.options.profile, *(("--scenario", scenario) if scenario != "none" else ())]
+        return ["--profile", self.options.profile, "--scenario", self.options.scenario]
 
     def _until_live(self, since: datetime) -> None:
         """Wait until every tier is well and REST serves a reading that the live gateways made."""

@@ -83,7 +83,7 @@ ModelOption = Annotated[
     typer.Option("--model", help="dynamic: the plant with its physics; steady: near normal values. (HEFA_MODEL)"),
 ]
 ScenarioOption = Annotated[
-    str | None, typer.Option("--scenario", help="A story of faults, such as normal-month. (HEFA_SCENARIO)")
+    str | None, typer.Option("--scenario", help="A story, such as busy-month; none: the design feed. (HEFA_SCENARIO)")
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="The same seed gives the same readings. (HEFA_SEED)")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR. (HEFA_LOG_LEVEL)")]

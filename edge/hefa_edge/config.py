@@ -50,7 +50,8 @@ class Settings(BaseSettings):
     )
     scenario: str | None = Field(
         None,
-        description="A story of faults from the seeds' scenarios/, such as normal-month. Unset: nothing goes wrong.",
+        description="A story from the seeds' scenarios/, such as busy-month: what is made when, and what goes wrong. "
+        "Unset or none: the plant at its design feed.",
     )
     seed: int = Field(1, ge=0, description="Another seed is another history; the same seed gives the same readings.")
     log_level: str = Field(

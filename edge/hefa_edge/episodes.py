@@ -23,6 +23,7 @@ from hefa_edge.plant.disturbances import CALM, Disturbances
 from hefa_edge.plant.nature import Floats, swing, waves
 
 FOLDER = "scenarios/"
+NONE = "none"  # the name of no story: the plant at its design feed
 _EVER = 1 << 62
 # Where a mapping of `Disturbances` is neutral, for those that are not at 0; and what multiplies instead of adding up.
 _NEUTRAL = {"flow_scale": 1.0, "probe_lag": 8.0}
@@ -242,7 +243,7 @@ def troubles(
     texts: Mapping[str, str], plant: Plant, catalogue: Catalogue, seed: int, name: str | None = None
 ) -> Troubles:
     """Make the troubles of a site that plays a scenario, or none. Raises FaultError."""
-    if name is None:
+    if name is None or name == NONE:
         return Troubles(catalogue, plant, seed)
     known = scenarios(texts)
     if name not in known:

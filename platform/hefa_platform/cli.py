@@ -140,11 +140,11 @@ def migrate(dsn: DsnOption = None, secrets_dir: SecretsOption = None) -> None:
 
     settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
     known = secrets.passwords(settings.secrets_dir) if settings.secrets_dir else {}
-    key = secrets.admin_key(settings.secrets_dir) if settings.secrets_dir else None
+    keys = secrets.api_keys(settings.secrets_dir) if settings.secrets_dir else {}
     admin = _need(lambda: settings.dsn_of("admin"))
     try:
         with _stopping() as stop:
-            done = _insist(stop, lambda: bring(admin, known, key), REFUSED_S)
+            done = _insist(stop, lambda: bring(admin, known, keys), REFUSED_S)
     except MigrationError as error:
         _fail(str(error))
     typer.echo(f"migrated: {', '.join(done)}" if done else "the schema is current")
@@ -312,10 +312,10 @@ def restore(
 
     settings = _settings(dsn=dsn, secrets_dir=secrets_dir)
     known = secrets.passwords(settings.secrets_dir) if settings.secrets_dir else {}
-    key = secrets.admin_key(settings.secrets_dir) if settings.secrets_dir else None
+    keys = secrets.api_keys(settings.secrets_dir) if settings.secrets_dir else {}
     admin = _need(lambda: settings.dsn_of("admin"))
     try:
-        done = store.restore(admin, file, known, key, force=force, progress=_progress)
+        done = store.restore(admin, file, known, keys, force=force, progress=_progress)
     except (store.BackupError, MigrationError, Unavailable) as error:
         _fail(str(error))
     typer.echo(

@@ -50,11 +50,11 @@ topic read $SYS/broker/uptime
 PARTS: dict[str, tuple[str, ...]] = {
     "database": ("postgres_password",),
     "broker": ("mosquitto.passwd", "mosquitto.acl", "mosquitto_sub", "tls/ca.cr[lt]", "tls/broker.*"),
-    "migrate": ("dsn_admin", "dsn_owner", "password_hefa_*", "admin_key"),
+    "migrate": ("dsn_admin", "dsn_owner", "password_hefa_*", "admin_key", "publish_key"),
     "ingest": ("dsn_ingest", "mqtt_url_ingest"),
     "maintain": ("dsn_jobs",),
     "api": ("dsn_api", "stack.json"),
-    "apps": ("session_key",),
+    "apps": ("session_key", "publish_key"),
     "edge": ("mqtt_url_{edge}",),
     "grafana": ("password_hefa_read", "grafana_password"),
 }
@@ -113,7 +113,8 @@ def write(
     # Options of the broker's health check, in a file: what stands in a command line, everybody on the host can read.
     folder.put("mosquitto_sub", f"-u health\n-P {users['health']}\n")
 
-    key = folder.keep("admin_key", lambda: f"hefa_{token.token_hex(6)}_{token.token_urlsafe(32)}")
+    key = folder.keep("admin_key", _api_key)
+    folder.keep("publish_key", _api_key)
     folder.keep("session_key", lambda: token.token_urlsafe(32))
     folder.keep("grafana_password", _password)
     stack = {
@@ -173,16 +174,22 @@ def passwords(directory: Path) -> dict[str, str]:
     return {role: path.read_text("utf-8").strip() for role, path in names.items() if path.is_file()}
 
 
-def admin_key(directory: Path) -> str | None:
-    """The administrator's API key, if the directory has one."""
-    path = directory / "admin_key"
-    return path.read_text("utf-8").strip() if path.is_file() else None
+def api_keys(directory: Path) -> dict[str, str]:
+    """The API keys of a stack by role, of those that the directory has: the administrator's, and that of the portal, with
+    which it publishes figures (engineer).
+    """
+    files = {"admin": directory / "admin_key", "engineer": directory / "publish_key"}
+    return {role: path.read_text("utf-8").strip() for role, path in files.items() if path.is_file()}
 
 
 def password_hash(password: str, salt: bytes, iterations: int = _ITERATIONS) -> str:
     """One entry of mosquitto's password file, after the user's name: PBKDF2-SHA512."""
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations, 64)
     return f"$7${iterations}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
+
+
+def _api_key() -> str:
+    return f"hefa_{token.token_hex(6)}_{token.token_urlsafe(32)}"
 
 
 def _password() -> str:

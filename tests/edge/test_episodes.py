@@ -126,3 +126,4 @@ def test_a_scenario_that_is_not_there(tell) -> None:
     with pytest.raises(FaultError, match="no scenario 'holiday'; there are bad-acid, busy-month"):
         tell("holiday")
     assert tell(None).scenario is None
+    assert tell("none").scenario is None

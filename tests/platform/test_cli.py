@@ -58,8 +58,9 @@ def test_from_nothing_to_a_loaded_plant(database: Any, role_passwords: dict[str,
             assert words[3].endswith(" settings, 0 of them new")
             assert run("check", "database", secrets_dir=str(folder)).returncode == 0
             with psycopg.connect((folder / "dsn_admin").read_text()) as loaded:
-                key = (folder / "admin_key").read_text().split("_")[1]
-                assert loaded.execute("SELECT key_id, role FROM api_key").fetchall() == [(key, "admin")]
+                own = [(folder / name).read_text().split("_")[1] for name in ("admin_key", "publish_key")]
+                there = loaded.execute("SELECT key_id, role FROM api_key ORDER BY role").fetchall()
+                assert there == list(zip(own, ("admin", "engineer"), strict=True))
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -108,16 +108,16 @@ def test_an_absent_server_is_unavailable() -> None:
 
 def test_the_administrators_key_is_stored_hashed_and_stays_revoked(empty: str) -> None:
     key = "hefa_0123456789ab_" + "s" * 43
-    migrate(empty, admin_key=key)
+    migrate(empty, api_keys={"admin": key})
     with psycopg.connect(empty, autocommit=True) as admin:
         (row,) = admin.execute("SELECT key_id, role, hash FROM api_key").fetchall()
         assert row[:2] == ("0123456789ab", "admin")
         assert b"sss" not in bytes(row[2])
         admin.execute("UPDATE api_key SET revoked_at = now()")
-        migrate(empty, admin_key=key)
+        migrate(empty, api_keys={"admin": key})
         assert admin.execute("SELECT count(*) FROM api_key WHERE revoked_at IS NULL").fetchone() == (0,)
     with pytest.raises(MigrationError, match="hefa_<id>_<secret>"):
-        migrate(empty, admin_key="admin")
+        migrate(empty, api_keys={"admin": "admin"})
 
 
 FORBIDDEN = [

@@ -28,7 +28,7 @@ def test_everything_is_made_and_kept(tmp_path: Path) -> None:
     assert {
         "postgres_password", "dsn_admin", "dsn_owner", "dsn_ingest", "dsn_jobs", "dsn_api", "dsn_read",
         "password_hefa_owner", "mqtt_password_gw-a1", "mqtt_url_gw-a1", "mqtt_url_gw-guest", "mqtt_url_ingest",
-        "mqtt_password_health", "mosquitto.passwd", "mosquitto.acl", "admin_key", "session_key", "stack.json",
+        "mqtt_password_health", "mosquitto.passwd", "mosquitto.acl", "admin_key", "publish_key", "session_key", "stack.json",
     } <= made.keys()  # fmt: skip
     secrets.write(folder, Places(), EDGES)
     assert contents(folder) == made
@@ -77,7 +77,8 @@ def test_the_stack_document_has_what_a_client_needs(tmp_path: Path) -> None:
     assert stack["mqtt"].startswith("mqtt://gw-guest:")
     assert "hefa_read:" in stack["database"]
     assert keys.parse(stack["key"]) is not None
-    assert secrets.admin_key(tmp_path) == stack["key"]
+    assert secrets.api_keys(tmp_path)["admin"] == stack["key"]
+    assert secrets.api_keys(tmp_path)["engineer"] not in (stack["key"], "")
     assert secrets.passwords(tmp_path)["hefa_read"] in stack["database"]
 
 
@@ -114,11 +115,11 @@ def test_each_service_gets_its_own_part_and_nothing_else(tmp_path: Path) -> None
     assert parts == {
         "database": {"postgres_password"},
         "broker": {"mosquitto.passwd", "mosquitto.acl", "mosquitto_sub"},
-        "migrate": {"dsn_admin", "dsn_owner", "admin_key", *(f"password_hefa_{r}" for r in secrets._ROLES)},
+        "migrate": {"dsn_admin", "dsn_owner", "admin_key", "publish_key", *(f"password_hefa_{r}" for r in secrets._ROLES)},
         "ingest": {"dsn_ingest", "mqtt_url_ingest"},
         "maintain": {"dsn_jobs"},
         "api": {"dsn_api", "stack.json"},
-        "apps": {"session_key"},
+        "apps": {"session_key", "publish_key"},
         "edge": {"mqtt_url_gw-a1", "mqtt_url_hall2"},  # neither the spare gateway's nor the adapter's
         "grafana": {"password_hefa_read", "grafana_password"},
     }

@@ -124,12 +124,12 @@ def restore(
     admin_dsn: str,
     path: Path,
     passwords: Mapping[str, str] | None = None,
-    admin_key: str | None = None,
+    api_keys: Mapping[str, str] | None = None,
     *,
     force: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
-    """Make the database what `path` says, as its administrator; `passwords` and `admin_key` as for `migrate`.
+    """Make the database what `path` says, as its administrator; `passwords` and `api_keys` as for `migrate`.
 
     A database that holds readings is replaced with `force` only. Processes that are connected wait meanwhile.
     Raises `BackupError`, `MigrationError` and `Unavailable`; in each case the database is as it was.
@@ -153,8 +153,7 @@ def restore(
             _require_equal(manifest.figures, _figures(connection))
             incarnation = upkeep.renew_incarnation(connection)
             connection.execute("RESET ROLE")
-        if admin_key is not None:
-            migrations.admit(connection, admin_key)
+        migrations.admit(connection, api_keys or {})
         connection.execute("ANALYZE")
     logger.info("restored readings=%s incarnation=%s", manifest.readings, incarnation)
     return manifest

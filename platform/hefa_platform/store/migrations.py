@@ -51,10 +51,12 @@ def available() -> list[Migration]:
     return sorted(found, key=lambda migration: migration.name)
 
 
-def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None, admin_key: str | None = None) -> list[str]:
+def migrate(
+    admin_dsn: str, passwords: Mapping[str, str] | None = None, api_keys: Mapping[str, str] | None = None
+) -> list[str]:
     """Make roles (with `passwords` by role name, as SCRAM) and apply what is missing; return the names applied.
 
-    `admin_key` is an API key made outside, of which the hash is stored; one that was revoked since stays revoked.
+    `api_keys` are made outside, by role; their hashes are stored, and one that was revoked since stays revoked.
 
     Raises `Unavailable` while the server is not there (`NotAdmitted`: it is, but not for us) and `MigrationError` when the files do not fit the database.
     A migration is applied whole or not at all.
@@ -63,8 +65,7 @@ def migrate(admin_dsn: str, passwords: Mapping[str, str] | None = None, admin_ke
         with psycopg.connect(admin_dsn, autocommit=True, application_name="hefa-migrate") as connection:
             prepare(connection, passwords or {})
             done = apply(connection)
-            if admin_key is not None:
-                admit(connection, admin_key)
+            admit(connection, api_keys or {})
             return done
     except psycopg.Error as error:
         if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
@@ -121,18 +122,19 @@ def require_server(connection: Connection) -> None:
         )
 
 
-def admit(connection: Connection, text: str) -> None:
-    """Store the hash of the administrator's key. Raises `MigrationError` for what is no key."""
-    parts = keys.parse(text)
-    if parts is None:
-        raise MigrationError("the administrator's key is not hefa_<id>_<secret>: remove it and have another one made")
-    connection.execute(
-        """
-        INSERT INTO api_key (key_id, name, role, hash) VALUES (%s, 'made at first start', 'admin', %s)
-        ON CONFLICT (key_id) DO NOTHING
-        """,
-        [parts[0], keys.digest(parts[1])],
-    )
+def admit(connection: Connection, api_keys: Mapping[str, str]) -> None:
+    """Store the hash of each key with its role. Raises `MigrationError` for what is no key."""
+    for role, text in api_keys.items():
+        parts = keys.parse(text)
+        if parts is None:
+            raise MigrationError(f"the {role}'s key is not hefa_<id>_<secret>: remove it and have another one made")
+        connection.execute(
+            """
+            INSERT INTO api_key (key_id, name, role, hash) VALUES (%s, 'made at first start', %s, %s)
+            ON CONFLICT (key_id) DO NOTHING
+            """,
+            [parts[0], role, keys.digest(parts[1])],
+        )
 
 
 def _roles(connection: Connection, passwords: Mapping[str, str]) -> None:
