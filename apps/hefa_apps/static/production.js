@@ -1,5 +1,6 @@
 // The production app: its charts, and the notes of the handover log.
 
+import "./rest.js";
 import { bucket, chart } from "./chart.js";
 import { number, word } from "./figures.js";
 import { instant, send } from "./send.js";
