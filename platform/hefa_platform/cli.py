@@ -209,7 +209,10 @@ def ingest(
         settings.session_expiry_s,
         settings.silence_s,
     )
-    with _stopping() as stop, _database(settings, "ingest", "hefa-ingest", max_size=2, patience_s=3.0) as database:
+    with (
+        _stopping() as stop,
+        _database(settings, "ingest", "hefa-ingest", max_size=1, patience_s=3.0, tried=False) as database,
+    ):
         intake = Intake(
             database,
             name,
