@@ -48,7 +48,7 @@ def needs(r: Reckoning) -> list[Need]:
         settings_asked(r, "plan"),
         settings_asked(r, "target"),
         targets.asked(r),
-        lots_asked(r),
+        packed_asked(r),
     ]
 
 
