@@ -25,6 +25,7 @@ GATEWAY = ("link", "clock")
 _PLANT = tuple(field.name for field in fields(Disturbances))
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST = 3660 * 86_400  # s: what lasts longer is a slip of the pen
 
 
 class FaultError(ValueError):
@@ -86,7 +87,9 @@ class Catalogue:
             return allowed[0]
         if path in allowed:
             return path
-        shown = [one if fault.strikes_tags else one.rsplit(".", 1)[-1] for one in allowed]
+        # Whoever names a unit where a tag is wanted, is shown the unit's.
+        near = [one for one in allowed if name and fault.strikes_tags and f".{name}." in f".{one}"]
+        shown = [one if fault.strikes_tags else one.rsplit(".", 1)[-1] for one in near or allowed]
         some = ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else "")
         what = f"cannot strike {name!r}" if name else "needs to know what it strikes"
         raise FaultError(f"{fault_id} {what}; it may strike {some}")
@@ -146,7 +149,10 @@ def duration(text: str) -> int:
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise FaultError(f"{text!r} is no duration such as 90m, 36h or 1d12h")
-    return round(sum(float(number) * _SECONDS[unit] for number, unit in parts) * 1e6)
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST:
+        raise FaultError(f"{text!r} is longer than ten years; say 90m, 36h or 1d12h")
+    return round(seconds * 1e6)
 
 
 def _problems(catalogue: Catalogue, name: str) -> list[str]:

@@ -67,6 +67,8 @@ def inject(
         start = next_minute(round(time.time() * 1e6))
         length = lasts or known.fault(fault).lasts
         end = start + catalogue.duration(length) if length else None
+        if end == start:
+            raise FaultError(f"--for {lasts} is no time: a fault lasts longer than 0")
         _injections(settings).add(Episode(fault=fault, target=target, severity=severity, start=start, end=end))
         until = f" until {_clock(end)}" if end else ""
         typer.echo(f"{fault} strikes {target} with severity {severity:g} from {_clock(start)}{until}")

@@ -6,11 +6,14 @@ A loop holds what its meter shows at the set-point. A meter that shows too much 
 
 from __future__ import annotations
 
+import math
+
 from hefa_edge.plant.board import Board, Minute
 from hefa_edge.plant.nature import Fluctuations
 from hefa_edge.plant.process import Layout, Process
 
 _HOUR = 3_600_000_000
+_INTEGRAL_H = 5 / 60  # of the controller behind a valve that sticks
 
 
 class Loop:
@@ -26,6 +29,7 @@ class Loop:
         board.column(name, "tot")
         self._setpoint = layout.number(f"{name}.sp", design)
         self._valve = layout.number(f"{name}.op", 50.0)
+        self._hunt = layout.number(f"{name}.hunt")
         self._flow = layout.number(f"{name}.flow", design)
         self._wander = nature.add(f"{name} flow", 0.1)
 
@@ -39,10 +43,8 @@ class Loop:
             wanted = last + 0.5 * (wanted - last) if minute.start % _HOUR == 0 else last
         number[self._setpoint] = wanted
         scale = acting.flow_scale.get(self.name, 1.0)
-        stiction = acting.stiction.get(self.name, 0.0)
         opening = 50.0 * wanted / scale / self.design
-        if abs(opening - number[self._valve]) >= stiction:
-            number[self._valve] = opening
+        output = self._move_valve(minute, opening)
         flow = self.design * number[self._valve] / 50.0
         # The wander passes through nothing twice: what flows is what all units receive.
         flow *= 1 + 0.0015 * minute.wander[self._wander]
@@ -53,9 +55,25 @@ class Loop:
         number[self._flow] = flow
         minute.truth[self._sp] = wanted
         # Where the pump fails the controller opens, in vain: the valve is not what lacks.
-        minute.truth[self._op] = min(number[self._valve] / max(delivered, 0.01), 100.0)
+        minute.truth[self._op] = min(max(output, 0.0) / max(delivered, 0.01), 100.0)
         minute.truth[self._pv] = flow * scale
         return flow
+
+    def _move_valve(self, minute: Minute, opening: float) -> float:
+        """Bring the valve to `opening`, %, as far as it goes; returns the controller's output.
+
+        A valve that sticks leaves its place only when the output is a dead band ahead, and then slips past where it
+        should be. So it is never right, and the controller's integral drives it to and fro.
+        """
+        number, band = minute.process.number, minute.acting.stiction.get(self.name, 0.0)
+        if band <= 0:
+            number[self._valve], number[self._hunt] = opening, 0.0
+            return opening
+        ahead = opening + number[self._hunt] - number[self._valve]
+        if number[self._hunt] == 0 or abs(ahead) >= band:
+            number[self._valve] = max(opening + math.copysign(band / 2, ahead), 0.0)
+        number[self._hunt] += (opening - number[self._valve]) * minute.hours / _INTEGRAL_H
+        return opening + number[self._hunt]
 
     def load(self, process: Process) -> float:
         """What flowed in the last minute, by the design flow."""
