@@ -38,8 +38,8 @@ LARGE = 32  # readings from which on an envelope becomes arrays by itself; small
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker holds at most. `receive_maximum` bounds what waits in memory, unacknowledged; `silence_s` is how
-    long it may hear nothing while gateways are online."""
+    """What a worker holds at most. `receive_maximum` bounds what waits in memory, unacknowledged, and of QoS 0 twice as
+    much; `silence_s` is how long it may hear nothing while gateways are online."""
 
     receive_maximum: int = 200
     group_messages: int = 100
@@ -82,6 +82,7 @@ class Worker:
         self._heard = time.monotonic()
         self._tried = 0.0
         self._expecting = False  # gateways are online: there should be data
+        self._overrun = False  # something with QoS 0 found no room
 
     def run(self) -> None:
         """Wait for the database, then for the broker, and work until `stop`. Raises what is a bug."""
@@ -120,6 +121,13 @@ class Worker:
     # --- network thread ---
 
     def _receive(self, inbound: Inbound) -> None:
+        # Of QoS 0 the broker holds nothing back. What is left out gets no ack, and so is sent again by whoever keeps it.
+        if inbound.qos == 0 and len(self._queue) >= 2 * self._limits.receive_maximum:
+            if not self._overrun:
+                self._overrun = True
+                logger.warning("too much comes with QoS 0: left out until there is room topic=%s", inbound.topic)
+            return
+        self._overrun = False
         waiting = _read(inbound)
         if waiting.arrival is not None:
             self._heard = time.monotonic()

@@ -48,11 +48,11 @@ class Gateway:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def send(self, payload: bytes, channel: str = "data", correlation: bytes | None = None) -> None:
+    def send(self, payload: bytes, channel: str = "data", correlation: bytes | None = None, qos: int = 1) -> None:
         properties = Properties(PacketTypes.PUBLISH)
         if correlation is not None:
             properties.CorrelationData = correlation
-        self._client.publish(f"hefa/v1/{EDGE}/{channel}", payload, qos=1, properties=properties)
+        self._client.publish(f"hefa/v1/{EDGE}/{channel}", payload, qos=qos, properties=properties)
 
     def until(self, found: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
         deadline = time.monotonic() + timeout_s
@@ -81,9 +81,9 @@ class Gateway:
 
 
 @contextmanager
-def working(dsn: str, url: str, name: str = "w1") -> Iterator[Worker]:
+def working(dsn: str, url: str, name: str = "w1", limits: Limits | None = None) -> Iterator[Worker]:
     database = Database(dsn, max_size=2)
-    worker = Worker(database, Intake(database, name), url, name, Limits())
+    worker = Worker(database, Intake(database, name), url, name, limits or Limits())
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -216,6 +216,34 @@ def test_a_database_that_goes_and_comes_back_loses_nothing(database: Any, gatewa
         gateway.until(lambda: 2 in gateway.acked("e"), "what waited is stored")
         gateway.until(lambda: gateway.states[-1]["accepting"], "it accepts again")
         assert admin.execute("SELECT count(*) FROM reading").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("broker", ["mosquitto"], indirect=True)  # the embedded one delivers it with QoS 1
+def test_what_comes_with_qos_0_fills_no_memory(
+    database: Any, gateway: Gateway, broker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = {seq: envelope(seq, [1.0]) for seq in range(1, 61)}
+    limits = Limits(receive_maximum=5)
+    with (
+        working(database.ingest, broker.url("ingest"), limits=limits),
+        psycopg.connect(database.admin, autocommit=True) as admin,
+    ):
+        gateway.welcome()
+        with admin.transaction():
+            admin.execute("LOCK TABLE ledger")
+            for payload in sent.values():
+                gateway.send(payload, qos=0)
+            deadline = time.monotonic() + 60
+            while "too much comes with QoS 0" not in caplog.text:
+                assert time.monotonic() < deadline, "it leaves out what has no room"
+                time.sleep(0.1)
+        gateway.send(b"the last one, behind all of them")
+        gateway.until(lambda: [a for channel, a in gateway.answers if channel == "err"], "the last one is answered")
+        kept = gateway.acked("e")
+        assert 0 < len(kept) < 60
+        for seq in sent.keys() - kept:
+            gateway.send(sent[seq])
+        gateway.until(lambda: gateway.acked("e") == sent.keys(), "who sends again loses nothing")
 
 
 def test_a_broker_that_restarts_is_joined_again(database: Any, gateway: Gateway, broker: Any) -> None:
