@@ -127,8 +127,8 @@ function keeping(part) {
     }
   };
   const { baseline_from: from, baseline_to: to } = form.elements;
-  part.querySelector("#keep-baseline").addEventListener("click", () => {
-    if (form.reportValidity()) done(() => send("POST", "/api/energy/baseline/kept", { carrier, area, from: from.value, to: to.value, driver: drivers ? drivers.split(",") : [], reason: about.elements.reason.value }));
+  part.querySelector("#keep-baseline")?.addEventListener("click", () => {
+    if (form.reportValidity()) done(() => send("POST", "/api/energy/baseline/kept", { carrier, area, from: from.value, to: to.value, driver: drivers ? drivers.split(",") : [], reason: about.elements.reason?.value ?? "" }));
   });
   part.querySelector("#forget-baseline")?.addEventListener("click", () => done(() => send("DELETE", `/api/energy/baseline/kept?${new URLSearchParams({ carrier, area, reason: about.elements.reason.value })}`)));
 }
