@@ -83,7 +83,8 @@ def make_secrets(
         api_url=api_url,
         portal_url=portal_url,
     )
-    edges = [name for name in _plant(settings).edges if name != "api"]
+    plant = _plant(settings)
+    edges = [name for name in plant.edges if name != "api"]
     try:
         secrets.write(directory, places, edges, group, grant or ())
     except secrets.GrantError as error:
@@ -95,7 +96,7 @@ def make_secrets(
             certificates.make(directory / "tls", broker_host or (), secrets.gateways(directory))
         except certificates.CertificateError as error:
             _fail(str(error))
-        secrets.divide(directory, edges, group)
+        secrets.divide(directory, sorted({tag.edge for tag in plant.tags.values()}), group)
         typer.echo("URLs and the administrator's API key: docker compose exec api cat /run/hefa/stack.json")
         return
     typer.echo(f"secrets are in {directory}; the administrator's API key is in {directory / 'admin_key'}")

@@ -46,7 +46,7 @@ topic read $SYS/broker/uptime
 
 
 # What each service of the Compose stack may read, as patterns of file names. It mounts its own part and nothing else,
-# so that who breaks into one of them learns what that one could do already. {edge}: each gateway of the plant model.
+# so that who breaks into one of them learns what that one could do already. {edge}: each gateway that has tags.
 PARTS: dict[str, tuple[str, ...]] = {
     "database": ("postgres_password",),
     "broker": ("mosquitto.passwd", "mosquitto.acl", "mosquitto_sub", "tls/ca.cr[lt]", "tls/broker.*"),
@@ -130,7 +130,7 @@ def write(
 def divide(directory: Path, edges: Iterable[str], group: int | None = None) -> None:
     """Lay out `directory`/for/<service> for every service of PARTS: copies of the files it may read, and no others.
 
-    `edges` are the gateways of the plant model: the simulated ones get no other gateway's password.
+    `edges` are the gateways that the simulated site plays: it gets no other gateway's password.
     `directory`/mark is made too: `migrate` notes there that these secrets have a database.
     """
     edges = list(edges)
