@@ -513,10 +513,12 @@ def saving(s: Study, r: Reckoning, words: Sentences, zone: ZoneInfo) -> dict[str
 
 
 def verdict(told: Saving | None) -> str:
-    """Return what may be said of a saving: saving, excess, none (the interval holds nought) or refused."""
+    """Return what may be said of a saving: saving, likely (too vague to claim), excess, none (it may be nought), refused."""
     if told is None or told.reasons or told.low is None or told.high is None:
         return "refused"
-    return "saving" if told.claimed else "excess" if told.high < 0 else "none"
+    if told.claimed:
+        return "saving"
+    return "excess" if told.high < 0 else "likely" if told.low > 0 else "none"
 
 
 def overview(r: Reckoning) -> list[str]:

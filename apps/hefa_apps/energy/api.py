@@ -283,7 +283,7 @@ def cusum_csv(asked: Comparing) -> Response:
 
 @router.get("/saving", summary="What was saved against the baseline, with its interval: claimed only when proved")
 def saving(asked: Comparing) -> dict[str, Any]:
-    """`verdict`: saving, excess, none (the interval holds nought), or refused with `reasons`."""
+    """`verdict`: saving, likely (its interval is wider than itself), excess, none (the interval holds nought), or refused with `reasons`."""
     return asked.view.answer(answers.saving(*asked.parts))
 
 

@@ -4,7 +4,8 @@ A baseline is an ordinary least squares fit of daily energy on its drivers over 
 weak one is refused with its reasons: a saving against it would be an opinion. A saving is the sum of what the
 baseline expected less what was used; its interval is that of a sum of predictions, with the uncertainty of the
 coefficients and with days that resemble their neighbours (first-order autocorrelation), as ASHRAE Guideline 14 asks.
-A saving is claimed only when that interval leaves out nought.
+A saving is claimed only when it is known to within half of itself. One plant in forty that saved nothing has an
+interval that leaves out nought; one in ten thousand shows this, of those whose days are alike one in some hundred.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ MARGIN = 0.10  # of a driver's range in the baseline: how far outside a day may 
 MAX_OUTSIDE = 0.25  # share of the days that may be left out for lying further outside
 _FLAT = 1e-9  # a driver that varies less than this, relative to its size, does not vary
 _CHANCE = 1.28  # standard errors that the autocorrelation of independent days passes one time in ten
+PROOF = 0.5  # of a saving: how wide to either side its interval may be for a claim
 _EXACT = 1e-12  # relative size of residuals that are rounding
 
 
@@ -91,8 +93,8 @@ class Fit:
 class Saving:
     """Use of some days against a baseline; all in the baseline's unit, `low` to `high` at `level` confidence.
 
-    `saving` is positive when less was used than expected. `share` is of the expected use. `claimed` says that the
-    interval leaves out nought on the good side and nothing speaks against the baseline; `reasons` say what does.
+    `saving` is positive when less was used than expected. `share` is of the expected use. `claimed` says that
+    its interval is narrower than itself (`PROOF`) and nothing speaks against the baseline; `reasons` say what does.
     `cusum` runs over the days counted, the sum of used less expected; `outside` marks the days left out.
     """
 
@@ -264,7 +266,7 @@ def saving(
         share_low=1 - used / (hoped - half) if sure else None,
         share_high=1 - used / (hoped + half) if sure else None,
         enpi=used / hoped if hoped > 0 else None,
-        claimed=not reasons and saved - half > 0,
+        claimed=not reasons and half < PROOF * saved,
         **common,
     )
 
