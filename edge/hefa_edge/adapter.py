@@ -101,7 +101,7 @@ class Adapter:
     def _take(self, listener: Listener) -> None:
         """Keep what has come, then confirm it. A full outbox makes the broker wait."""
         messages, listener.arrived = listener.arrived, []
-        kept = self._envelopes(messages)
+        kept = self._envelopes([message for message in messages if not message.retained])
         reach("adapter.arrived")
         while kept and not self.stop.is_set():
             try:

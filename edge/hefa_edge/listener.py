@@ -21,16 +21,20 @@ from hefa_edge.session import SILENCE_S, Broker
 
 RECEIVE_MAXIMUM = 500  # messages that the broker may have on the way to us
 EXPIRY_S = 86_400
-_NO_RETAINED = 2  # a retained message is an old value: it is no new measurement
+_NO_RETAINED = 2  # not every broker heeds it
 
 
 class Arrived(NamedTuple):
-    """A foreign message, with the id and quality of service to confirm it by."""
+    """A foreign message, with the id and quality of service to confirm it by.
+
+    `retained`: it is the topic's last value from before we subscribed, and no new measurement.
+    """
 
     mid: int
     qos: int
     topic: str
     payload: bytes
+    retained: bool
 
 
 class Listener:
@@ -118,4 +122,6 @@ class Listener:
         self.ended = self.ended or f"connection lost: {reason}"
 
     def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        self.arrived.append(Arrived(message.mid, message.qos, message.topic, bytes(message.payload)))
+        self.arrived.append(
+            Arrived(message.mid, message.qos, message.topic, bytes(message.payload), bool(message.retain))
+        )

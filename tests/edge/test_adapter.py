@@ -53,8 +53,8 @@ class Device:
         self._client.connect(parts.hostname or "", parts.port or 1883)
         self._client.loop_start()
 
-    def say(self, topic: str, payload: bytes | str) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(5)
+    def say(self, topic: str, payload: bytes | str, *, retain: bool = False) -> None:
+        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(30)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -72,8 +72,8 @@ def device(source: brokers.Broker) -> Iterator[Device]:
 def adapter(source: brokers.Broker, tmp_path: Path) -> Iterator[Callable[..., Adapter]]:
     with ExitStack() as stack:
 
-        def start(**settings: Any) -> Adapter:
-            rules = read(str(EXAMPLE), EXAMPLE.read_text("utf-8"))
+        def start(edge: str = EDGE, **settings: Any) -> Adapter:
+            rules = read(str(EXAMPLE), EXAMPLE.read_text("utf-8").replace(EDGE, edge))
             made = Adapter(rules, Settings(data_dir=tmp_path, mqtt_url=source.url(EDGE), resend_s=1.0, **settings))
             thread = threading.Thread(target=made.run)
             thread.start()
@@ -122,6 +122,19 @@ def test_values_json_and_rubbish_all_arrive_as_what_they_are(
     assert {(flaw.code, flaw.reading["tag"]) for flaw in refused} == {("VALUE_TYPE", "HALL3.kiln2.temp")}
     assert "hall3/kiln2/temp: the value is no number: b" in refused[0].reading["value"]
     assert running.counts == {"messages": 4, "readings": 3, "unreadable": 1}
+
+
+def test_what_was_retained_is_no_new_measurement(
+    source: brokers.Broker, device: Device, adapter: Any, until: Any
+) -> None:
+    device.say("hall3/old/temp", "1.0", retain=True)
+    running = adapter("gw-fresh")  # without a session, for which the broker would have kept it
+    until(lambda: running.connected)
+    device.say("hall3/new/temp", "2.0")
+    until(lambda: running.counts["messages"] >= 1)
+    device.say("hall3/old/temp", "", retain=True)  # forgotten: the broker serves other tests too
+    until(lambda: running.counts["messages"] >= 2)
+    assert running.counts == {"messages": 2, "readings": 1, "unreadable": 1}
 
 
 def test_killed_before_the_commit_it_hears_the_message_again(
