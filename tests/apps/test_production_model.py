@@ -60,7 +60,7 @@ def test_the_factors_multiply_and_the_losses_add_up(
     assert found.oee is not None
     assert found.nee is not None
     assert found.oee == pytest.approx(found.availability * found.effectiveness * found.quality)
-    assert found.nee >= found.oee * (1 - 1e-12)
+    assert found.nee == pytest.approx(found.oee * (available + heating) / available)
     parts = (found.stopped, found.slow, found.off_spec, found.good)
     assert None not in parts
     assert sum(p for p in parts if p is not None) == pytest.approx(found.possible)
