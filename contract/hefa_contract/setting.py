@@ -330,9 +330,11 @@ def _seed(kind: str, entry: Table, zone: ZoneInfo) -> Seed | None:
     name, source, example = entry.text("name"), entry.text("source"), entry.flag("example", False)
     valid_from = _instant(entry, "valid_from", zone)
     valid_to = _instant(entry, "valid_to", zone) if entry.has("valid_to") else None
-    value = {key: given for key, given in entry.items() if key not in _ENVELOPE}
-    if valid_from is None or not 0 < len(name) <= 100:
-        entry.note("name", "must be 1 to 100 characters") if not 0 < len(name) <= 100 else None
+    value = {key: given for key, given in entry.items() if key not in _BESIDE}
+    named = 0 < len(name) <= 100
+    if not named:
+        entry.note("name", "must be 1 to 100 characters")
+    if valid_from is None or not named:
         return None
     if valid_to is not None and valid_to <= valid_from:
         entry.note("valid_to", "must be after valid_from")
@@ -344,7 +346,7 @@ def _seed(kind: str, entry: Table, zone: ZoneInfo) -> Seed | None:
         return None
 
 
-_ENVELOPE = ("name", "source", "example", "valid_from", "valid_to")
+_BESIDE = ("name", "source", "example", "valid_from", "valid_to")
 
 
 def _instant(entry: Table, key: str, zone: ZoneInfo) -> datetime | None:
