@@ -161,7 +161,7 @@ def _rule(entry: Mapping[str, Any], prices: Mapping[str, float]) -> Rule:
     except (TypeError, ValueError):
         raise TariffError("`months` is a list of the numbers 1-12") from None
     asked = entry.get("days") or "all"
-    words = [asked] if isinstance(asked, str) else list(asked)
+    words = list(asked) if isinstance(asked, list | tuple) else [asked]
     names = [name for word in words for name in _WORDS.get(str(word), (str(word),))]
     unknown = [name for name in names if name not in DAYS]
     if unknown or not months <= frozenset(range(1, 13)):
@@ -170,7 +170,7 @@ def _rule(entry: Mapping[str, Any], prices: Mapping[str, float]) -> Rule:
     for band, hours in entry["hours"].items():
         if band not in prices:
             raise TariffError(f"the band {band!r} has no price")
-        for pair in hours:
+        for pair in hours if isinstance(hours, Sequence) else (hours,):
             first, end = _span(pair)
             spans += [(first, end, band)] if first < end else [(first, _DAY, band), (0, end, band)]
     spans = sorted(span for span in spans if span[0] < span[1])
@@ -207,7 +207,7 @@ def _holidays(found: Mapping[str, str]) -> dict[date, int]:
 def _capacity(found: Any) -> Capacity | None:
     if not found:
         return None
-    price = _number(found, "price")
+    price = _number(found, "price") if isinstance(found, Mapping) else None
     if price is None:
         raise TariffError("a capacity charge needs a `price` per month")
     return Capacity(price, str(found.get("unit", "kV.A")), _number(found, "contract"))
