@@ -1,8 +1,8 @@
-"""Server-sent events: alarms as they are raised, seen, put aside and over."""
+"""Server-sent events: the newest readings as they change, or alarms as they are raised, seen, put aside and over."""
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import Field
@@ -11,12 +11,14 @@ from starlette.responses import StreamingResponse
 from hefa_platform.api.alarms import Alarm, Change, Priority, change, shown
 from hefa_platform.api.guard import Caller, Viewer
 from hefa_platform.api.params import Answer, Asked, TagName, Text
-from hefa_platform.api.problems import responses
+from hefa_platform.api.plant import known
+from hefa_platform.api.problems import invalid, responses
 from hefa_platform.api.stream import Item, Listener, Wanted, events
 from hefa_platform.store import alarms as store
+from hefa_platform.store import tags
 from hefa_platform.store.database import Database
 
-router = APIRouter(prefix="/v1", tags=["alarms"])
+router = APIRouter(prefix="/v1", tags=["readings"])
 
 MISSED = 1000  # changes that who comes back is told
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,61 +57,80 @@ class Changes:
 
 
 class Ask(Asked):
-    """Which alarms to hear of; all that is given must hold."""
+    """What to hear of, and of which tags; all that is given must hold. `core` is for readings, `priority` for alarms."""
 
-    area: Annotated[Text | None, Field(examples=["A2-SX"])] = None
-    edge: Annotated[Text | None, Field(description="A gateway and its tags", examples=["gw-a2"])] = None
+    event: Annotated[Literal["latest", "alarm"], Field(description="Newest readings, or changes of alarms")] = "latest"
     tag: Annotated[list[TagName], Field(default_factory=list, max_length=200)]
+    area: Annotated[Text | None, Field(examples=["A2-SX"])] = None
+    core: bool | None = None
     priority: Annotated[list[Priority], Field(default_factory=list)]
 
 
 _EXAMPLE = (
+    'event: latest\ndata: {"items":[{"tag":"A2-SX.SXA.MS-A01.ph","ts":"2026-11-22T08:00:00Z","value":3.02}]}\n\n'
     'id: 812\nevent: alarm\ndata: {"change":{"at":"2026-11-22T08:00:05Z","from":null,"to":"UNACK","by":"system","comment":""},'
     '"alarm":{"id":97,"tag":"A2-SX.SXA.MS-A01.ph","limit":"h","state":"UNACK","active":true}}\n\n'
 )
 
 
 @router.get(
-    "/alarms/stream",
-    summary="Changes of alarms as they happen",
+    "/stream",
+    summary="Newest readings, or changes of alarms, as they happen",
     response_class=StreamingResponse,
-    responses=responses()
+    responses=responses(404)
     | {
         200: {
-            "description": "Events `alarm` with the change and the alarm as it is now; a comment every 15 s",
+            "description": 'Events `latest` with `data: {"items": […]}` as of /v1/latest, or `alarm` with the change and '
+            "the alarm as it is now; a comment every 15 s",
             "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
         }
     },
 )
-async def alarm_stream(
+async def stream(
     caller: Viewer,
     request: Request,
     query: Annotated[Ask, Query()],
     last_event_id: Annotated[
         str | None,
-        Header(max_length=40, description="`id` of the last event heard: what was missed since is told first"),
+        Header(max_length=40, description="Of alarms: `id` of the last event heard; what was missed comes first"),
     ] = None,
 ) -> StreamingResponse:
-    """An event for each change of an alarm, within seconds: raised, seen, put aside, over. Ask `/v1/alarms` for what is.
+    """An event about once a second with the items that changed, of the tags named or all the filters leave.
 
-    Begins with the last ten seconds, or with what came after `Last-Event-ID`, which browsers send by themselves; a
-    change may be told twice. Whoever missed more than a thousand gets an event `missed`: ask `/v1/alarms` again.
+    With `event=alarm`: an event for each change of an alarm, from ten seconds ago on, or after `Last-Event-ID`, which
+    browsers send by themselves. A change may be told twice; whoever missed more than a thousand gets an event `missed`:
+    ask `/v1/alarms` again.
+
+    The one async route: it holds a socket, not a thread. The stream ends when the server stops or the listener lags;
+    browsers connect again by themselves.
     """
+    if query.event == "latest" and query.priority:
+        raise invalid("query.priority", "Readings have no priority: ask with event=alarm.")
+    if query.event == "alarm" and query.core is not None:
+        raise invalid("query.core", "Alarms are not told apart by core: ask with area or tag.")
+    if query.tag:
+        await asyncio.to_thread(known, caller, query.tag)
 
-    def wanted(row: store.Newly) -> bool:
-        return (
-            caller.site in ("*", row.site)
-            and query.area in (None, row.alarm.area)
-            and query.edge in (None, row.alarm.edge)
-            and (not query.tag or row.alarm.tag in query.tag)
-            and (not query.priority or row.alarm.priority in query.priority)
-        )
+    def wanted(row: Any) -> bool:
+        return _is_wanted(row, query, caller.site)
 
-    last = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else None
     missed = b""
-    if last is not None and last < 2**63:
-        missed = await asyncio.to_thread(_missed, caller, last, wanted)
-    return await events(request, Listener(wanted, asyncio.get_running_loop(), "alarm"), missed)
+    last = last_event_id or ""
+    if query.event == "alarm" and last.isascii() and last.isdigit() and int(last) < 2**63:
+        missed = await asyncio.to_thread(_missed, caller, int(last), wanted)
+    return await events(request, Listener(wanted, asyncio.get_running_loop(), query.event), missed)
+
+
+def _is_wanted(row: tags.Tag | store.Newly, query: Ask, site: str) -> bool:
+    if isinstance(row, tags.Tag):
+        name, area, fits = row.name, row.area, query.core is None or row.core == query.core
+    else:
+        name, area, fits = (
+            row.alarm.tag or "",
+            row.alarm.area,
+            not query.priority or row.alarm.priority in query.priority,
+        )
+    return fits and site in ("*", row.site) and (not query.tag or name in query.tag) and query.area in (None, area)
 
 
 def _missed(caller: Caller, last: int, wanted: Wanted) -> bytes:

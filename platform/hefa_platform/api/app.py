@@ -32,7 +32,6 @@ from hefa_platform.api import (
     series,
     settings,
     storage,
-    stream,
     swaps,
 )
 from hefa_platform.api.guard import Limits, Parts
@@ -116,14 +115,13 @@ def _routes() -> FastAPI:
     for module in (
         latest,
         series,
-        stream,
+        alarm_stream,
         readings,
         imports,
         consumption,
         explain,
         plant,
         events,
-        alarm_stream,
         outages,
         alarms,
         settings,

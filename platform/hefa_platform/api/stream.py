@@ -1,4 +1,4 @@
-"""Server-sent events: the newest readings as they change, and the changes of whatever else is fed in.
+"""The broadcaster behind `GET /v1/stream`: the newest readings as they change, and what else it is fed.
 
 One thread asks the database once a second for all listeners and hands each its share; a listener holds no thread
 and no connection. Who reads too slowly is dropped, with a comment, before he costs memory.
@@ -10,23 +10,18 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
-from fastapi import APIRouter, Query, Request
-from pydantic import Field
+from fastapi import Request
 from starlette.responses import StreamingResponse
 
-from hefa_platform.api.guard import Viewer
 from hefa_platform.api.latest import newest
-from hefa_platform.api.params import Asked, TagName, Text
-from hefa_platform.api.plant import known
-from hefa_platform.api.problems import Problem, responses
+from hefa_platform.api.problems import Problem
 from hefa_platform.store import tags as store
 from hefa_platform.store.database import Database, Unavailable
 
 logger = logging.getLogger(__name__)
-router = APIRouter(prefix="/v1", tags=["readings"])
 
 INTERVAL_S = 1.0
 HEARTBEAT_S = 15.0
@@ -224,47 +219,3 @@ async def events(request: Request, listener: Listener, before: bytes = b"") -> S
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(body(), media_type="text/event-stream", headers=headers)
-
-
-class Ask(Asked):
-    """Which tags to hear of; all that is given must hold."""
-
-    tag: Annotated[list[TagName], Field(default_factory=list, max_length=200)]
-    area: Annotated[Text | None, Field(examples=["A2-SX"])] = None
-    core: bool | None = None
-
-
-_EXAMPLE = 'event: latest\ndata: {"items":[{"tag":"A2-SX.SXA.MS-A01.ph","ts":"2026-11-22T08:00:00Z","value":3.02}]}\n\n'
-
-
-@router.get(
-    "/stream",
-    summary="Newest readings as they change",
-    response_class=StreamingResponse,
-    responses=responses(404)
-    | {
-        200: {
-            "description": 'Events `latest` with `data: {"items": […]}` as of /v1/latest; a comment every 15 s',
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
-        }
-    },
-)
-async def stream(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> StreamingResponse:
-    """An event about once a second with the items that changed, of the tags named or all the filters leave.
-
-    The one async route: it holds a socket, not a thread. The stream ends when the server stops or the listener lags;
-    browsers connect again by themselves.
-    """
-    names = set(query.tag)
-    if names:
-        await asyncio.to_thread(known, caller, query.tag)
-
-    def wanted(tag: store.Tag) -> bool:
-        return (
-            (caller.site in ("*", tag.site))
-            and (not names or tag.name in names)
-            and (query.area is None or tag.area == query.area)
-            and (query.core is None or tag.core == query.core)
-        )
-
-    return await events(request, Listener(wanted, asyncio.get_running_loop()))
