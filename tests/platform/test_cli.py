@@ -108,7 +108,7 @@ def test_without_a_database_it_waits_and_stops_when_told(command: str, how: sign
             assert "waiting" in log.read_text()
             assert process.poll() is None
             process.send_signal(how)
-            process.wait(15)  # alone it takes a fraction of a second
+            process.wait(60)  # alone it takes a fraction of a second
         finally:
             process.kill()
             process.wait()
