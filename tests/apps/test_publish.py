@@ -34,7 +34,9 @@ def test_whole_hours_become_readings_once(portal: Any, caller: Caller) -> None:
     stored = publisher.publish()
     assert stored >= 2
     assert publisher.publish() == 0
-    assert Publisher(caller, desk, ["use.electricity"], back=3, clock=lambda: now).publish() == 0  # said before a restart
+    assert (
+        Publisher(caller, desk, ["use.electricity"], back=3, clock=lambda: now).publish() == 0
+    )  # said before a restart
     (newest,) = caller.latest(tags=["KPI.use.electricity"])
     assert now - newest.ts < 2 * HOUR
     assert (newest.ts.minute, newest.ts.second) == (0, 0)

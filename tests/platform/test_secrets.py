@@ -115,7 +115,13 @@ def test_each_service_gets_its_own_part_and_nothing_else(tmp_path: Path) -> None
     assert parts == {
         "database": {"postgres_password"},
         "broker": {"mosquitto.passwd", "mosquitto.acl", "mosquitto_sub"},
-        "migrate": {"dsn_admin", "dsn_owner", "admin_key", "publish_key", *(f"password_hefa_{r}" for r in secrets._ROLES)},
+        "migrate": {
+            "dsn_admin",
+            "dsn_owner",
+            "admin_key",
+            "publish_key",
+            *(f"password_hefa_{r}" for r in secrets._ROLES),
+        },
         "ingest": {"dsn_ingest", "mqtt_url_ingest"},
         "maintain": {"dsn_jobs"},
         "api": {"dsn_api", "stack.json"},
