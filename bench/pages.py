@@ -104,6 +104,7 @@ class Act:
 
 def _hover(selector: str) -> Callable[[Page], None]:
     def act(page: Page) -> None:
+        page.locator(selector).first.scroll_into_view_if_needed()
         box = page.locator(selector).first.bounding_box()
         assert box is not None, f"nothing to hover: {selector}"
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -116,7 +117,7 @@ ACTS = (
     Act("a chart under the pointer, demand", "/energy/cost?period=month", _hover("#energy-demand canvas"), "!!document.querySelector('.tip')"),
     Act("the table by step unfolds", "/energy/use?period=month", lambda page: page.locator(".by-step summary").first.click(), "!!document.querySelector('.by-step[open]')"),
     Act("a trend under the pointer", f"/live/tags/{TAG}?span=7d", _hover("#plot .u-over"), "!!document.querySelector('.tip:not([hidden])')"),
-    Act("a trend over another span", f"/live/tags/{TAG}?span=7d", lambda page: page.locator("[data-span='24h']").click(), "document.getElementById('step').textContent !== '15 min'"),
+    Act("a trend over another span", f"/live/tags/{TAG}?span=7d", lambda page: page.locator("[data-span='1h']").click(), "document.getElementById('step').textContent !== '15 min'"),
     Act("search, a letter typed", "/energy?period=month", lambda page: page.locator("#find").press("p"), "!!document.querySelector('#found:not([hidden]) a')"),
     Act("the theme is changed", "/energy/use?period=month", lambda page: page.locator("#theme").click(), "document.documentElement.dataset.theme === 'dark'"),
 )  # fmt: skip
