@@ -21,6 +21,7 @@ from hefa_edge.adapter import Adapter
 from hefa_edge.config import ConfigError, Settings
 from hefa_edge.mapping import read
 from hefa_edge.outbox import Outbox
+from hefa_edge.session import parse_url
 from hefa_platform.secrets import Places, write
 
 EDGE = "gw-hall3"
@@ -66,6 +67,21 @@ def device(source: brokers.Broker) -> Iterator[Device]:
     made = Device(source.url("plc"))
     yield made
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def forgotten(source: brokers.Broker) -> None:
+    """The broker holds nothing back for an adapter of the test before."""
+    at = parse_url(source.url(EDGE))
+    client = at.client(f"{EDGE}-source")
+    assert at.connect(client, clean_start=True) is None
+    for _ in range(300):
+        client.loop(0.1)
+        if client.is_connected():
+            break
+    assert client.is_connected()
+    client.disconnect()
+    client.loop(0.1)
 
 
 @pytest.fixture
