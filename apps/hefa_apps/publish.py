@@ -20,13 +20,14 @@ HOUR = timedelta(hours=1)
 SETTLED = timedelta(minutes=10)  # after the hour: late readings of a short outage are in
 ENOUGH = 0.9  # coverage
 BACK = 24  # whole hours that a start looks back
+PREFIX = "KPI."  # of the tags
 TRIES = 12  # times that an hour is asked for of which not all is known
 EVERY_S = 300.0
 
 
 def tag_of(metric: str) -> str:
     """Return the tag of a metric's hourly value."""
-    return "KPI." + "".join(c if c.isalnum() or c in ".-" else "_" for c in metric)
+    return PREFIX + "".join(c if c.isalnum() or c in ".-" else "_" for c in metric)
 
 
 class Publisher:

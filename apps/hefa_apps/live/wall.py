@@ -21,6 +21,7 @@ from hefa_apps.live.flowsheet import HEIGHT, WIDTH, LayoutError, checked, sheet
 from hefa_apps.live.model import Point, flows, points, summary, telling
 from hefa_apps.page import hues, pages, places, starting
 from hefa_apps.period import resolve
+from hefa_apps.publish import PREFIX
 from hefa_apps.question import calendar
 from hefa_apps.session import Asking
 from hefa_apps.table import csv_answer
@@ -228,7 +229,7 @@ def _view_and(asking: Caller, catalogue: Catalogue, *more: Callable[[], Any]) ->
     for tag in catalogue.tags.values():
         if tag.area in areas:
             known.append(tag)
-        elif not tag.assigned:
+        elif not tag.assigned and not tag.tag.startswith(PREFIX):  # our own figures have their pages
             strangers.append(tag)
     view = View(
         catalogue=catalogue,
