@@ -167,6 +167,7 @@ class Portal:
             assert answer is not None
             assert answer.ok, f"{path}: {answer.status}"
             figures = wait(page, WAITED)
+            wait(page, "performance.getEntriesByName('first-contentful-paint').length")  # told a frame later
             times = page.evaluate(_TIMES)
             which = urlsplit(times.pop("which"))
             return Shown(**times, which=which.path, figures=figures, weight=sum(weight) / 1e3)
