@@ -165,7 +165,8 @@ def _areas(r: Reckoning, hours: list[Use], dated: Any, whole: Bill, tonnes: floa
                 "kwh": part.kwh,
                 "cost": part.energy,
                 "share": share(part.energy, whole.energy),
-                "mean": part.mean,
+                # What rounding leaves unaccounted has no price.
+                "mean": part.mean if part.kwh and abs(part.kwh) >= 1 else None,
                 "per_t": part.energy / tonnes if part.energy is not None and tonnes else None,
                 "bands": {band.band: band.kwh for band in part.bands},
             }

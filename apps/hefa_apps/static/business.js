@@ -9,7 +9,7 @@ chart("business-money", (data, look) => {
   return {
     ...look.base(),
     legend: { show: false },
-    grid: { left: 8, right: 24, top: 28, bottom: 4, containLabel: true },
+    grid: { left: 8, right: 48, top: 28, bottom: 4, containLabel: true },
     xAxis: { ...look.y(data.currency), axisLabel: { ...look.y("").axisLabel, hideOverlap: true } },
     yAxis: look.x(rows.map((row) => row.name)),
     tooltip: { ...look.base().tooltip, formatter: ([p]) => look.tip(p.name, [["", `${number(p.value, 0)} ${data.currency}`, p.color]]) },

@@ -6,10 +6,13 @@ import { number, word } from "./figures.js";
 import { instant, send } from "./send.js";
 
 chart("production-output", (data, look) => {
+  // Many hours are read by their days: the axis tells where each begins.
+  const days = data.step === "1h" && data.rows.length > 72 ? { interval: (_, label) => label.includes("\n"), formatter: (label) => label.split("\n")[0] } : {};
+  const axis = look.x(data.rows.map((row) => bucket(row.start, data.step)));
   const tint = (name, i) => (data.colours[name] ? look.colour(data.colours[name]) : look.hue(i + 1));
   return {
     ...look.base(),
-    xAxis: look.x(data.rows.map((row) => bucket(row.start, data.step))),
+    xAxis: { ...axis, axisLabel: { ...axis.axisLabel, ...days } },
     yAxis: look.y("kg"),
     tooltip: { ...look.base().tooltip, formatter: (points) => look.tip(points[0].name, points.filter((p) => p.value !== null && p.value !== undefined).map((p) => [p.seriesName, `${number(p.value, 1)} kg`, p.color])) },
     series: [
