@@ -37,7 +37,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fault(number, name): a fault of the rig")
     config.addinivalue_line("markers", "hours: only with --long, where there is time for more of the same")
     config.stash[_rows] = []
 
