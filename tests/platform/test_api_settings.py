@@ -76,6 +76,19 @@ def test_who_may(site: Any, client: TestClient) -> None:
         assert at(mine, "2021-01-01T00:00:00Z") == []
 
 
+def test_a_key_for_all_sites_gets_the_settings_of_this_one(site: Any, client: TestClient) -> None:
+    """As it enters them: another site's version of the same name neither hides nor joins what holds here."""
+    enter(client, gas(3.1, "2029-01-01T00:00:00Z"))
+    with site.client("engineer", "ELSEWHERE") as other:
+        enter(other, gas(9.9, "2029-01-01T00:00:00Z"))  # of the same moment, and later
+        enter(other, gas(9.8, "2029-02-01T00:00:00Z"))
+    assert at(client, "2029-03-01T00:00:00Z") == [3.1]
+    history = client.get("/v1/settings/price?name=gas&history=true").json()["items"]
+    assert (history[0]["value"]["value"], history[0]["valid_from"]) == (3.1, "2029-01-01T00:00:00Z")
+    held = client.get("/v1/settings/price?name=gas&from=2029-01-10T00:00:00Z&to=2029-04-01T00:00:00Z").json()["items"]
+    assert [item["value"]["value"] for item in held] == [3.1]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "says"),
     [

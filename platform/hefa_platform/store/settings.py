@@ -58,14 +58,17 @@ class Seeded:
 def versions(
     database: Database, site: str, *, kind: str | None = None, names: Sequence[str] | None = None
 ) -> list[Setting]:
-    """Every version that still counts, by kind, name and valid_from: of equal ones the latest entry."""
+    """Every version that still counts, by kind, name and valid_from: of equal ones the latest entry.
+
+    `site` '*' is the site of this database, as in `enter`: versions of two sites are never mixed.
+    """
     with database.connection() as connection, connection.cursor(row_factory=class_row(Setting)) as cursor:
         return cursor.execute(
             """
             SELECT DISTINCT ON (kind, name, valid_from)
                    setting_id, kind, name, valid_from, valid_to, value, source, example, reason, entered_at, entered_by
               FROM setting
-             WHERE (%(site)s = '*' OR site = %(site)s)
+             WHERE site = coalesce(nullif(%(site)s, '*'), (SELECT instance.site FROM instance))
                AND (%(kind)s::text IS NULL OR kind = %(kind)s)
                AND (%(names)s::text[] IS NULL OR name = ANY (%(names)s))
              ORDER BY kind, name, valid_from, setting_id DESC
@@ -77,13 +80,13 @@ def versions(
 def history(
     database: Database, site: str, *, kind: str, names: Sequence[str] | None, before: int | None, limit: int
 ) -> list[Setting]:
-    """All that was ever entered, the latest entry first; `before` continues behind that id."""
+    """All that was ever entered for a site ('*': that of this database), the latest first; `before` continues there."""
     with database.connection() as connection, connection.cursor(row_factory=class_row(Setting)) as cursor:
         return cursor.execute(
             """
             SELECT setting_id, kind, name, valid_from, valid_to, value, source, example, reason, entered_at, entered_by
               FROM setting
-             WHERE (%(site)s = '*' OR site = %(site)s) AND kind = %(kind)s
+             WHERE site = coalesce(nullif(%(site)s, '*'), (SELECT instance.site FROM instance)) AND kind = %(kind)s
                AND (%(names)s::text[] IS NULL OR name = ANY (%(names)s))
                AND (%(before)s::bigint IS NULL OR setting_id < %(before)s)
              ORDER BY setting_id DESC LIMIT %(limit)s
