@@ -34,15 +34,18 @@ def result(
     return "lab_result", hours, "A4-CALC.PACK", body
 
 
-def tell(site: Any, events: Any) -> None:
+def tell(site: Any, events: Any, edge: str = "gw-a1") -> None:
     """Store events as ingest does, one statement each."""
     with psycopg.connect(site.admin) as connection, connection.cursor() as cursor:
         cursor.executemany(
             """
             INSERT INTO event (edge_id, epoch, seq, i, type, ts, subject, body)
-            SELECT edge_id, 'lots', %s, 0, %s, %s, %s, %s FROM edge WHERE name = 'gw-a1'
+            SELECT edge_id, 'lots', %s, 0, %s, %s, %s, %s FROM edge WHERE name = %s
             """,
-            [[next(_seq), kind, START + timedelta(hours=h), subject, Jsonb(body)] for kind, h, subject, body in events],
+            [
+                [next(_seq), kind, START + timedelta(hours=h), subject, Jsonb(body), edge]
+                for kind, h, subject, body in events
+            ],
         )
 
 
@@ -191,6 +194,47 @@ def test_lots_are_filtered_and_paged_latest_first(site: Any, client: TestClient)
         assert other.get("/v1/lots/A-FD1/trace").status_code == 404
 
 
+def test_no_lot_of_another_site_is_named(site: Any, client: TestClient) -> None:
+    """Ours is made of theirs by a third, and they took a quarter of it: the masses count, the names stay theirs."""
+    site.execute("INSERT INTO edge (name, site) VALUES ('gw-far', 'ELSEWHERE') ON CONFLICT DO NOTHING")
+    theirs = [
+        lot("FAR-FD", "received", 0, kg=60.0),
+        lot("FAR-CL", "finished", 1, kg=30.0, parents=[["FAR-FD", 30.0]]),
+        lot("FAR-PK", "packed", 9, kg=20.0, parents=[["H-CL", 20.0]]),
+    ]
+    ours = [
+        lot("H-FD", "received", 0, kg=60.0),
+        lot("H-CL", "started", 2, kg=90.0, parents=[["H-FD", 60.0], ["FAR-CL", 30.0]]),
+        lot("H-PK", "packed", 4, kg=40.0, parents=[["H-CL", 40.0]]),
+    ]
+    tell(site, theirs, edge="gw-far")
+    tell(site, ours)
+    with site.client("viewer", "HEFA-BT") as mine:
+        answers = {
+            path: mine.get(f"/v1/lots{path}")
+            for path in ("", "/H-CL", "/H-CL/trace", "/H-CL/trace?dir=forward", "/H-PK/trace", "/H-CL/verify")
+        }
+    assert {path: "FAR-" in answer.text for path, answer in answers.items()} == dict.fromkeys(answers, False)
+    cl = answers["/H-CL"].json()
+    assert (cl["parents"], cl["children"], cl["records"][0]["parents"]) == (
+        [{"lot": "H-FD", "kg": 60}], [{"lot": "H-PK", "kg": 40}], [{"lot": "H-FD", "kg": 60}],
+    )  # fmt: skip
+    assert (cl["gap_kg"], cl["taken_kg"], cl["left_kg"]) == pytest.approx((0, 60, 30))
+    stays = {
+        path: {node["lot"]: node["stays"] for node in answers[path].json()["nodes"]}
+        for path in ("/H-CL/trace", "/H-CL/trace?dir=forward", "/H-PK/trace")
+    }
+    assert stays["/H-CL/trace"] == pytest.approx({"H-CL": 1 / 3, "H-FD": 2 / 3})
+    assert stays["/H-PK/trace"] == pytest.approx({"H-PK": 0, "H-CL": 1 / 3, "H-FD": 2 / 3})
+    assert stays["/H-CL/trace?dir=forward"] == pytest.approx({"H-CL": 5 / 9, "H-PK": 4 / 9})
+    assert [node["lot"] for node in client.get("/v1/lots/H-PK/trace").json()["nodes"]] == [
+        "H-PK", "H-CL", "H-FD", "FAR-CL", "FAR-FD",
+    ]  # fmt: skip
+    with site.client("viewer", "ELSEWHERE") as other:
+        back = other.get("/v1/lots/FAR-PK/trace").json()
+        assert ([n["lot"] for n in back["nodes"]], back["edges"], back["cut"]) == (["FAR-PK"], [], False)
+
+
 def test_the_chain_is_sha256_over_canonical_json(site: Any, client: TestClient) -> None:
     told = [
         {"kg": 24000, "lot": "FD-20250301-01", "type": "receive"},
@@ -257,7 +301,7 @@ def test_mass_is_kept_on_every_genealogy(data: st.DataObject) -> None:
         for _ in range(count):
             on_the_way = [p for p in parts if (p.child if direction == "back" else p.parent) in reached]
             reached |= {p.parent if direction == "back" else p.child for p in on_the_way}
-        found = share_out(of, direction, on_the_way, lots)  # type: ignore[arg-type]
+        found = share_out(of, direction, on_the_way, lots, {})  # type: ignore[arg-type]
         assert sum(node.stays for node in found.nodes) == pytest.approx(1)
         assert {node.lot for node in found.nodes} == reached
         assert not found.cycle

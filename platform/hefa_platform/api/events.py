@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hefa_contract import envelope
 from hefa_contract.event import TYPES, AnyEvent
 from hefa_contract.rejection import Rejected
-from hefa_platform.api.guard import Caller, Operator, Viewer
+from hefa_platform.api.guard import Caller, Operator, Viewer, of_this_site
 from hefa_platform.api.params import (
     Answer,
     Instant,
@@ -113,7 +113,11 @@ def post_event(
 
 
 def keep(caller: Caller, body: NewEvent, idempotency_key: str | None) -> tuple[store.Event, bool]:
-    """Judge an event by the contract and keep it; return it and whether it is new. 422, and 409 for a key used before."""
+    """Judge an event by the contract and keep it; return it and whether it is new.
+
+    422, 409 for an Idempotency-Key used before, and 403 where the key is for another site.
+    """
+    of_this_site(caller)
     event = _judged(body)
     content = msgspec.json.encode(event, order="sorted")
     epoch = epoch_of(caller, idempotency_key or secrets.token_hex(16))

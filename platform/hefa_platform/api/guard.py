@@ -11,8 +11,9 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from hefa_platform.access import Access, Principal
+from hefa_platform.api.problems import Problem
 from hefa_platform.store.database import Database
-from hefa_platform.store.entry import Rules
+from hefa_platform.store.entry import Rules, site
 from hefa_platform.store.keys import Role
 
 
@@ -78,6 +79,13 @@ class _Needs:
         principal = parts.access.principal(request.headers.get("authorization"), address)
         principal.require(self._role)
         return Caller(principal, parts)
+
+
+def of_this_site(caller: Caller) -> None:
+    """A key for one site enters nothing at another: what is entered becomes the gateway `api`'s, of this site. Else 403."""
+    if caller.site not in ("*", site(caller.database)):
+        detail = f"This key is for the site {caller.site!r}; what is entered here would be another site's."
+        raise Problem(403, "site", "Not allowed", detail)
 
 
 def parts_of(request: Request) -> Parts:

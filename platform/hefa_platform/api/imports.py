@@ -21,10 +21,9 @@ from starlette.datastructures import UploadFile
 
 from hefa_contract.envelope import MAX_TS
 from hefa_platform.api.csv_rows import CsvError, CsvRows
-from hefa_platform.api.guard import Engineer
+from hefa_platform.api.guard import Engineer, of_this_site
 from hefa_platform.api.params import Answer, Asked, moment, zone
 from hefa_platform.api.problems import Problem, invalid, responses
-from hefa_platform.api.readings import of_this_site
 from hefa_platform.store import entry as store
 from hefa_platform.store.database import Database
 from hefa_platform.store.entry import Entry, Rules, TagTally, Tally

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import Field
 
 from hefa_platform.api import events
-from hefa_platform.api.guard import Caller, Operator, Viewer
+from hefa_platform.api.guard import Caller, Operator, Viewer, of_this_site
 from hefa_platform.api.params import Answer, Asked, Instant, Page, Text, from_cursor, to_cursor
 from hefa_platform.api.problems import Problem, invalid, not_found, responses
 from hefa_platform.store import lots as store
@@ -103,7 +103,8 @@ class TraceAsk(Asked):
 class Node(Answer):
     """A lot on the trace. `weight` is the share of the traced lot that passed through it, `kg` the same in kg.
 
-    `stays` is the share that goes no further: it was not made of anything known, or nobody has taken it yet.
+    `stays` is the share that goes no further: it was not made of anything known, or nobody has taken it yet, or it came
+    from or went to a site that the key is not for.
     """
 
     lot: str
@@ -215,7 +216,7 @@ def trace_lot(caller: Viewer, lot: LotName, query: Annotated[TraceAsk, Query()])
     """The genealogy with mass: what the lot consists of (back), or where what was in it is now (forward)."""
     _known(caller, lot)
     try:
-        found = store.trace(caller.database, lot, query.dir, query.depth)
+        found = store.trace(caller.database, caller.site, lot, query.dir, query.depth)
     except store.TooMany:
         raise invalid("query.depth", "The trace meets too many lots: ask with a smaller depth.") from None
     return Trace(
@@ -267,6 +268,7 @@ def enter_lot(
     ] = None,
 ) -> Lot:
     """Keep what happened to a lot, as an event of the gateway `api`. Masses must add up; nothing is overwritten."""
+    of_this_site(caller)
     _check(caller, body)
     sent: dict[str, Any] = {"lot": body.lot, "action": body.action, "material": body.material}
     if body.kg is not None:
@@ -297,7 +299,7 @@ def _check(caller: Caller, body: NewRecord) -> None:
     if known and caller.site not in ("*", known[0].site):
         raise Problem(409, "lot-taken", "Name taken", f"Another site has a lot {body.lot!r}: choose another name.")
     if names and known:
-        made = store.trace(caller.database, body.lot, "forward", 50)
+        made = store.trace(caller.database, "*", body.lot, "forward", 50)
         rounds = sorted({node.lot for node in made.nodes} & set(names))
         if rounds:
             raise invalid("body.parents", f"{rounds[0]} was made of {body.lot}: it cannot be its parent too.")
@@ -313,14 +315,14 @@ def _known(caller: Caller, name: str) -> store.Lot:
 def _single(caller: Caller, row: store.Lot) -> Lot:
     database = caller.database
     single = _lot(row, store.results(database, [row.lot]))
-    single.children = [Part(lot=part.child, kg=part.kg) for part in store.children(database, row.lot)]
+    single.children = [Part(lot=part.child, kg=part.kg) for part in store.children(database, caller.site, row.lot)]
     single.records = [
         Told(
             event=record.event_id, ts=record.ts, equipment=record.subject, action=record.body["action"],
             kg=record.body.get("kg"), edge=record.edge, received=record.received_at,
             parents=[Part(lot=parent, kg=kg) for parent, kg in record.body.get("parents", [])],
         )
-        for record in store.records(database, row.lot)
+        for record in store.records(database, caller.site, row.lot)
     ]  # fmt: skip
     return single
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from hefa_contract import strictjson
 from hefa_contract.rejection import Code, Rejected
 from hefa_platform.api.csv_rows import time_of
-from hefa_platform.api.guard import Caller, Engineer
+from hefa_platform.api.guard import Engineer, of_this_site
 from hefa_platform.api.params import Answer
 from hefa_platform.api.problems import Problem, invalid, responses
 from hefa_platform.store import entry as store
@@ -115,15 +115,6 @@ def post(
         raise Problem(409, "idempotency-key", "Key reused", detail) from None
     response.status_code = 201 if new else 200
     return Entered.model_validate(answer)
-
-
-def of_this_site(caller: Caller) -> None:
-    """A key for one site enters nothing at another."""
-    here = store.site(caller.database)
-    if caller.site not in ("*", here):
-        raise Problem(
-            403, "site", "Not allowed", f"This key is for the site {caller.site!r}; readings here are {here}'s."
-        )
 
 
 def _answer(tally: Tally) -> dict[str, Any]:

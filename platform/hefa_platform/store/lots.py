@@ -2,6 +2,9 @@
 
 The tables are made from the events by the database itself, in the transaction that accepts them (schema 0012), so a lot
 is never behind its events and their order of arrival does not matter. Masses are kg REO. Only reads.
+
+Where a `site` is asked for ('*': every site) no lot of another one is named, not as a parent, a child or a step of a
+trace either; the masses that came from there or went there still count.
 """
 
 import hashlib
@@ -146,8 +149,10 @@ def lots(
                    coalesce((SELECT sum(kg) FROM lot_part WHERE parent = lot.lot), 0) AS taken_kg,
                    made.told_kg, coalesce(made.parents, '[]') AS parents
               FROM lot LEFT JOIN LATERAL (
-                SELECT sum(kg) AS told_kg, jsonb_agg(jsonb_build_object('lot', parent, 'kg', kg) ORDER BY parent) AS parents
-                  FROM lot_part WHERE child = lot.lot) AS made ON true
+                SELECT sum(part.kg) AS told_kg,
+                       jsonb_agg(jsonb_build_object('lot', parent, 'kg', part.kg) ORDER BY parent)
+                         FILTER (WHERE %(site)s IN ('*', p.site)) AS parents
+                  FROM lot_part part JOIN lot p ON p.lot = part.parent WHERE part.child = lot.lot) AS made ON true
              WHERE (%(site)s = '*' OR site = %(site)s)
                AND (%(lot)s::text IS NULL OR lot = %(lot)s)
                AND (%(kind)s::text IS NULL OR kind = %(kind)s)
@@ -195,34 +200,51 @@ def results(database: Database, names: Sequence[str]) -> list[Result]:
         ).fetchall()
 
 
-def records(database: Database, lot: str) -> list[Record]:
+def records(database: Database, site: str, lot: str) -> list[Record]:
     """Everything that was said of a lot, in the order of time."""
     with database.connection() as connection, connection.cursor(row_factory=class_row(Record)) as cursor:
-        return cursor.execute(
+        told = cursor.execute(
             """
             SELECT event_id, type, ts, subject, body, edge.name AS edge, received_at FROM event JOIN edge USING (edge_id)
              WHERE type = 'lot' AND body->>'lot' = %s ORDER BY ts, event_id
             """,
             [lot],
         ).fetchall()
+        named = {parent for record in told for parent, _ in record.body.get("parents", [])}
+        foreign = {
+            name
+            for (name,) in connection.execute(
+                "SELECT lot FROM lot WHERE lot = ANY (%(named)s) AND %(site)s NOT IN ('*', site)",
+                {"named": list(named), "site": site},
+            )
+        }
+    for record in told:
+        if foreign and "parents" in record.body:
+            record.body["parents"] = [part for part in record.body["parents"] if part[0] not in foreign]
+    return told
 
 
-def children(database: Database, lot: str) -> list[Part]:
+def children(database: Database, site: str, lot: str) -> list[Part]:
     """What the lots made of this one took from it."""
     with database.connection() as connection, connection.cursor(row_factory=class_row(Part)) as cursor:
         return cursor.execute(
-            "SELECT parent, child, kg FROM lot_part WHERE parent = %s ORDER BY child", [lot]
+            """
+            SELECT parent, child, part.kg FROM lot_part part JOIN lot ON lot.lot = child
+             WHERE parent = %(lot)s AND %(site)s IN ('*', site) ORDER BY child
+            """,
+            {"lot": lot, "site": site},
         ).fetchall()
 
 
-def trace(database: Database, lot: str, direction: Direction, depth: int) -> Trace:
+def trace(database: Database, site: str, lot: str, direction: Direction, depth: int) -> Trace:
     """The ancestors or descendants of a lot, at most `depth` steps away, with the mass that connects them.
 
     Backwards a lot consists of its parents by their kg; forwards what is in it goes on with each child by that child's
-    kg. What continuous extraction mixed is shared out as mixed. Raises TooMany.
+    kg. What continuous extraction mixed is shared out as mixed. What another site gave or took stays with the lot that
+    it was given to or taken from. Raises TooMany.
     """
     with database.connection() as connection:
-        parts = _connected(connection, lot, direction, depth)
+        parts, elsewhere = _connected(connection, site, lot, direction, depth)
         lots = {
             row[0]: row[1:]
             for row in connection.execute(
@@ -230,56 +252,80 @@ def trace(database: Database, lot: str, direction: Direction, depth: int) -> Tra
                 [list({lot} | {p.parent for p in parts} | {p.child for p in parts})],
             )
         }
-        found = share_out(lot, direction, parts, lots)
+        found = share_out(lot, direction, parts, lots, elsewhere)
         last = [node.lot for node in found.nodes if node.depth == depth]
         row = connection.execute(
-            "SELECT EXISTS (SELECT FROM lot_part WHERE child = ANY (%s))"
+            """
+            SELECT EXISTS (SELECT FROM lot_part JOIN lot ON lot.lot = parent
+                            WHERE child = ANY (%(last)s) AND %(site)s IN ('*', site))
+            """
             if direction == "back"
-            else "SELECT EXISTS (SELECT FROM lot_part WHERE parent = ANY (%s))",
-            [last],
+            else """
+            SELECT EXISTS (SELECT FROM lot_part JOIN lot ON lot.lot = child
+                            WHERE parent = ANY (%(last)s) AND %(site)s IN ('*', site))
+            """,
+            {"last": last, "site": site},
         ).fetchone()
         assert row is not None
         found.cut = row[0]
     return found
 
 
-def _connected(connection: Connection, lot: str, direction: Direction, depth: int) -> list[Part]:
-    """Each part on the way once, however many paths lead over it."""
+def _connected(
+    connection: Connection, site: str, lot: str, direction: Direction, depth: int
+) -> tuple[list[Part], dict[str, float]]:
+    """Each part on the way once, however many paths lead over it; and by lot the kg of another site's parts."""
     # Two literals instead of one with a switch: the planner must see which index leads on.
     if direction == "back":
         rows = connection.execute(
             """
             WITH RECURSIVE met AS (
               SELECT %(lot)s::text AS lot, 0 AS depth
-              UNION SELECT p.parent, met.depth + 1 FROM met JOIN lot_part p ON p.child = met.lot WHERE met.depth < %(depth)s
+              UNION SELECT p.parent, met.depth + 1 FROM met JOIN lot_part p ON p.child = met.lot
+                     WHERE met.depth < %(depth)s
+                       AND (%(site)s = '*' OR EXISTS (SELECT FROM lot WHERE lot.lot = p.parent AND site = %(site)s))
             ), lots AS (SELECT lot, min(depth) AS depth FROM met GROUP BY lot)
-            SELECT parent, child, kg FROM lots JOIN lot_part ON child = lots.lot WHERE depth < %(depth)s LIMIT %(most)s
+            SELECT parent, child, part.kg, %(site)s IN ('*', other.site)
+              FROM lots JOIN lot_part part ON child = lots.lot JOIN lot other ON other.lot = parent
+             WHERE depth < %(depth)s LIMIT %(most)s
             """,
-            {"lot": lot, "depth": depth, "most": MOST_EDGES + 1},
+            {"lot": lot, "site": site, "depth": depth, "most": MOST_EDGES + 1},
         ).fetchall()
     else:
         rows = connection.execute(
             """
             WITH RECURSIVE met AS (
               SELECT %(lot)s::text AS lot, 0 AS depth
-              UNION SELECT p.child, met.depth + 1 FROM met JOIN lot_part p ON p.parent = met.lot WHERE met.depth < %(depth)s
+              UNION SELECT p.child, met.depth + 1 FROM met JOIN lot_part p ON p.parent = met.lot
+                     WHERE met.depth < %(depth)s
+                       AND (%(site)s = '*' OR EXISTS (SELECT FROM lot WHERE lot.lot = p.child AND site = %(site)s))
             ), lots AS (SELECT lot, min(depth) AS depth FROM met GROUP BY lot)
-            SELECT parent, child, kg FROM lots JOIN lot_part ON parent = lots.lot WHERE depth < %(depth)s LIMIT %(most)s
+            SELECT parent, child, part.kg, %(site)s IN ('*', other.site)
+              FROM lots JOIN lot_part part ON parent = lots.lot JOIN lot other ON other.lot = child
+             WHERE depth < %(depth)s LIMIT %(most)s
             """,
-            {"lot": lot, "depth": depth, "most": MOST_EDGES + 1},
+            {"lot": lot, "site": site, "depth": depth, "most": MOST_EDGES + 1},
         ).fetchall()
     if len(rows) > MOST_EDGES:
         raise TooMany
-    return [Part(*row) for row in rows]
+    elsewhere: dict[str, float] = defaultdict(float)
+    for parent, child, kg, ours in rows:
+        if not ours:
+            elsewhere[child if direction == "back" else parent] += kg
+    return [Part(parent, child, kg) for parent, child, kg, ours in rows if ours], dict(elsewhere)
 
 
 def share_out(
-    lot: str, direction: Direction, parts: Sequence[Part], lots: Mapping[str, tuple[str, str, float | None]]
+    lot: str,
+    direction: Direction,
+    parts: Sequence[Part],
+    lots: Mapping[str, tuple[str, str, float | None]],
+    elsewhere: Mapping[str, float],
 ) -> Trace:
     """Follow the mass of `lot` along `parts`, each node after all that lead to it. `lots` gives kind, material, kg.
 
-    What stays somewhere adds up to 1: backwards in lots without parents, forwards in what no child took. Where a lot is
-    its own ancestor the trace says so, and follows nothing that goes round.
+    What stays somewhere adds up to 1: backwards in lots without parents, forwards in what no child took, and of each lot
+    what goes `elsewhere`, in kg. Where a lot is its own ancestor the trace says so, and follows nothing that goes round.
     """
     onward: dict[str, list[tuple[str, float]]] = defaultdict(list)
     waiting: dict[str, int] = defaultdict(int)
@@ -300,8 +346,9 @@ def share_out(
     for name in ready:  # as well
         kind, material, mass = lots.get(name, ("", "", None))
         leaving = sum(part for _, part in onward[name])
+        known = leaving + elsewhere.get(name, 0.0)
         # Backwards a lot is what its parents gave; forwards it may keep some, and one of unknown mass keeps nothing.
-        base = leaving if direction == "back" or mass is None else max(mass, leaving)
+        base = known if direction == "back" or mass is None else max(mass, known)
         if name == lot:
             trace.kg = base if mass is None and base > 0 else mass
         stays = share[name] * (1 - leaving / base) if base > 0 else share[name]
