@@ -35,6 +35,12 @@ def test_documents_name_only_make_targets_that_exist(document: Path) -> None:
     assert named - TARGETS == set()
 
 
+def test_commands_run_on_every_system() -> None:
+    """`date -d` is GNU's alone, and so are these."""
+    gnu = re.compile(r"\bdate (-u )?-d|\bsed -i |\breadlink -f|\bgrep -P")
+    assert [relative(d) for d in DOCUMENTS if gnu.search(d.read_text("utf-8"))] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text("utf-8"))
