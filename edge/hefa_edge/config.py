@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     resend_s: float = Field(
         10.0,
         ge=0.1,
-        description="Seconds without an ack after which an envelope is sent again, doubled each time; shorter floods slow links.",
+        description="Shortest time in seconds without an ack after which an envelope is sent again, doubled each time. "
+        "Where acks take longer, gateways learn to wait longer.",
     )
     window: int = Field(128, ge=1, le=1000, description="Envelopes in flight, unacknowledged, for one gateway.")
 

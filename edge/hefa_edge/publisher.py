@@ -1,7 +1,8 @@
 """What is in the outbox goes out; what the platform has comes back as acks.
 
 A broker's PUBACK is no receipt: a message stays pending until the platform acknowledges it, which it
-does after its commit, and is sent again until then, the same bytes, with growing and jittered delay.
+does after its commit, and is sent again until then, the same bytes, with a jittered delay that grows each time and
+knows how long acks take (`resend`).
 Nothing is sent while no ingest worker accepts data. Everything happens in one thread of its own; a
 broker that is away, refuses or stalls holds up nobody else.
 """
@@ -22,15 +23,18 @@ from hefa_contract.receipt import Ack
 from hefa_contract.rejection import Code
 from hefa_edge.failpoint import reach
 from hefa_edge.outbox import Item, Outbox, OutboxFull
+from hefa_edge.resend import ResendDelay
 from hefa_edge.session import SILENCE_S, Session, parse_url
 
 logger = logging.getLogger(__name__)
 
-RTO_S, RTO_MAX_S = 10.0, 300.0  # time to wait for an ack before sending again; doubles each time
+RTO_S, RTO_MAX_S = 10.0, 300.0  # time to wait for an ack before sending again: shortest; longest after doubling
 BACKOFF_S, BACKOFF_MAX_S = 0.5, 30.0  # time to wait before connecting again; doubles each time
 STABLE_S = 10.0  # a connection that lasted so long resets that delay
 IDLE_S, BUSY_S = 0.5, 0.02  # longest and shortest sleep of the thread
-DEAF_RTOS = 6  # a connection on which nothing is acknowledged for so many times the resend delay is left for another
+# A connection on which nothing is acknowledged for six times the shortest resend delay is left for another, unless acks
+# are known to be slow: then after twice the delay that they make.
+DEAF_FLOORS, DEAF_DELAYS = 6, 2
 PURGE_S = 0.1  # pause between two small deletions of what is out of grace
 BITE = 32  # messages read from the outbox at once
 
@@ -55,6 +59,7 @@ class _Flight:
     mid: int = 0
     sent: float = 0.0
     at_broker: bool = False
+    timed: bool = True  # its ack tells how long acks take
 
 
 class Publisher:
@@ -77,10 +82,12 @@ class Publisher:
 
         `url` is mqtt:// or mqtts://, with user and password where the broker wants them. `announce` tells the world
         by the retained status that the gateway is online, and by last will that it is not. `window` bounds the
-        unacknowledged messages on their way. Raises ConfigError for a URL that cannot be used.
+        unacknowledged messages on their way; `rto_s` is the shortest time after which one is sent again. Raises
+        ConfigError for a URL that cannot be used.
         """
         self._edge, self._broker, self._outbox = edge, parse_url(url), outbox
-        self._client_id, self._announce, self._window, self._rto = client_id or edge, announce, window, rto_s
+        self._client_id, self._announce, self._window = client_id or edge, announce, window
+        self._delay = ResendDelay(rto_s)
         self._chance, self._clock = chance or random.Random(), clock  # noqa: S311 - jitter needs no secrecy
         self._flights: dict[int, _Flight] = {}
         self._by_mid: dict[int, _Flight] = {}  # of this connection: what the broker has not confirmed
@@ -161,6 +168,7 @@ class Publisher:
         self._say("link", session.ended or "not connected", logging.INFO if self._stop.is_set() else logging.WARNING)
         self._connected = self._accepting = False
         self._by_mid.clear()
+        self._stop_timing()
         lost = [flight for flight in self._flights.values() if not flight.at_broker]
         for flight in lost:
             flight.due = 0.0
@@ -196,7 +204,7 @@ class Publisher:
         now = time.monotonic()
         if not self._accepting or not self._flights:
             self._heard = now
-        elif now - self._heard > DEAF_RTOS * self._rto:
+        elif now - self._heard > max(DEAF_FLOORS * self._delay.floor_s, DEAF_DELAYS * self._delay.measured_s):
             session.ended = f"nothing was acknowledged for {now - self._heard:.0f} s"
             self._heard = now
             return
@@ -228,8 +236,9 @@ class Publisher:
 
     def _take_acks(self, session: Session) -> None:
         acks, session.acks = session.acks, []
+        now = time.monotonic()
         if acks:
-            self._heard = time.monotonic()
+            self._heard = now
         mine = [ack for ack in acks if ack.epoch == self._outbox.epoch]
         done = [seq for ack in mine for seq in ack.ok]
         if done:
@@ -237,8 +246,10 @@ class Publisher:
             self._outbox.retire(done)
             reach("publisher.retired")
             for seq in done:
-                self._flights.pop(seq, None)
+                flight = self._flights.pop(seq, None)
                 self._oversize.pop(seq, None)
+                if flight is not None and flight.timed:
+                    self._delay.acknowledged(now - flight.sent)
         if any(self._reused(ack) for ack in mine):
             epoch = self._outbox.rebatch()
             self._flights.clear()
@@ -280,12 +291,23 @@ class Publisher:
         if bool(accepting) == self._accepting:
             return
         self._accepting = bool(accepting)
-        if accepting:
-            self._say("ingest", "an ingest worker accepts data", logging.INFO)
-            self._begin_backlog()
-            latest = time.monotonic() + self._rto
-            for flight in self._flights.values():
-                flight.rto, flight.due = self._rto, min(flight.due, latest)
+        if not accepting:
+            self._stop_timing()
+            return
+        self._say("ingest", "an ingest worker accepts data", logging.INFO)
+        self._begin_backlog()
+        now = time.monotonic()
+        for flight in self._flights.values():
+            flight.rto = self._delay.first_s
+            flight.due = min(flight.due, now + self._jittered(self._delay.measured_s))
+
+    def _stop_timing(self) -> None:
+        """What comes after a pause or over another connection says nothing of how long acks take."""
+        for flight in self._flights.values():
+            flight.timed = False
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self._chance.uniform(0.9, 1.3)
 
     # --- what goes out -----------------------------------------------------------------------------------------------
 
@@ -300,7 +322,9 @@ class Publisher:
                 return
             items = self._outbox.pending(flight.seq - 1, flight.seq, 1)
             if items:
-                flight.rto = min(flight.rto * 2, RTO_MAX_S)
+                flight.rto, flight.timed = min(flight.rto * 2, RTO_MAX_S), False
+                if flight.due:  # its time is up, and it was not lost with a connection
+                    self._delay.expired(flight.rto)
                 self._send(session, items[0], flight, now)
             else:  # given up meanwhile
                 del self._flights[flight.seq]
@@ -324,7 +348,7 @@ class Publisher:
                 else:
                     self._backlog = item.seq
                 if item.seq not in self._flights:
-                    flight = _Flight(item.seq, len(item.payload), self._rto)
+                    flight = _Flight(item.seq, len(item.payload), self._delay.first_s)
                     self._flights[item.seq] = flight
                     self._send(session, item, flight, now)
 
@@ -335,7 +359,7 @@ class Publisher:
         if not session.fits(item.payload):
             self._split(item.seq, len(item.payload))
             return
-        wait = flight.rto * self._chance.uniform(0.9, 1.3)
+        wait = self._jittered(flight.rto)
         channel = "event" if item.kind == "event" else "data"
         # A copy that waits at the broker for longer than we do only stands behind its successor: it expires.
         flight.mid = session.publish(channel, item.payload, self._outbox.epoch, item.seq, wait)

@@ -3,6 +3,7 @@
 import logging
 import random
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -89,6 +90,31 @@ def test_a_lost_ack_brings_the_same_bytes_again(platform, outbox, publisher, unt
     platform.send("gw-a1", Ack(epoch=outbox.epoch, ok=[1]))
     until(lambda: outbox.depth.messages == 0)
     assert outbox.epoch == decode(first.payload).message.epoch
+
+
+def test_a_slow_platform_is_soon_waited_for(platform, outbox, publisher, until) -> None:
+    answers: list[threading.Timer] = []
+
+    def later(heard) -> None:
+        ack = Ack(epoch=heard.message.epoch, ok=[heard.message.seq])
+        answers.append(threading.Timer(0.8, platform.send, ("gw-a1", ack)))
+        answers[-1].start()
+
+    platform.answer = later
+    platform.accept()
+    session = publisher(rto_s=0.3)  # at a fixed delay every one of them would be sent twice
+
+    def once() -> bool:
+        """Send another one; tell whether it was acknowledged before it was sent again."""
+        outbox.append([envelope()])
+        session.notify()
+        until(lambda: outbox.depth.messages == 0, 30)
+        seqs = [heard.message.seq for heard in platform.heard]
+        return seqs.count(seqs[-1]) == 1 and seqs[-1] == len(set(seqs))
+
+    until(once, 60)
+    for answer in answers:
+        answer.join()
 
 
 def test_it_pauses_while_nobody_accepts(platform, outbox, publisher, until, caplog) -> None:
