@@ -18,7 +18,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from hefa_platform.api import Limits, create_app, openapi_json
+from hefa_platform.api.params import to_cursor
 
+NOW = "2026-03-10T00:00:00Z"
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
@@ -75,3 +77,26 @@ def test_whatever_is_asked_the_answer_is_as_described(
         ask()
     except Unsatisfiable:
         assert mode is GenerationMode.NEGATIVE  # nothing can be wrong with a request that has no parameters
+
+
+def test_a_path_tells_all_methods_that_it_knows(client: Any) -> None:
+    for path, operations in json.loads(COMMITTED.read_text("utf-8"))["paths"].items():
+        answer = client.options(path.replace("{", "").replace("}", ""))
+        assert answer.status_code == 405
+        methods = {method.upper() for method in operations}
+        assert set(answer.headers["allow"].split(", ")) == methods | ({"HEAD"} if "GET" in methods else set()), path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/quarantine/1/discard", {"reason": "not\x00needed"}),
+        ("POST", "/v1/notes", {"subject": "A2-SX", "from": NOW, "text": "a\x00b"}),
+        *(("GET", f"/v1/{names}?cursor={to_cursor(chr(0))}", None) for names in ("tags", "latest")),
+        *(("GET", f"/v1/{names}?cursor={to_cursor(NOW, chr(0))}", None) for names in ("lots", "notes")),
+    ],
+)
+def test_nul_which_no_text_of_a_database_can_hold_is_refused(client: Any, method: str, path: str, body: Any) -> None:
+    answer = client.request(method, path, json=body)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"

@@ -44,7 +44,12 @@ def test_errors_by_sqlstate(state: str, seen: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "seen"), [(psycopg.OperationalError("gone"), Unavailable), (psycopg.ProgrammingError("?"), type(None))]
+    ("error", "seen"),
+    [
+        (psycopg.OperationalError("gone"), Unavailable),
+        (psycopg.DataError("a text with NUL"), Refused),
+        (psycopg.ProgrammingError("?"), type(None)),
+    ],
 )
 def test_errors_without_an_answer_from_the_server(error: psycopg.Error, seen: type) -> None:
     assert type(translate(error)) is seen

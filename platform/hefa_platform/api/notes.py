@@ -9,14 +9,16 @@ from pydantic import Field
 
 from hefa_platform.api import events
 from hefa_platform.api.guard import Caller, Operator, Viewer
-from hefa_platform.api.params import Answer, Asked, Instant, Page, Text, from_cursor, to_cursor
+from hefa_platform.api.params import Answer, Asked, Instant, Page, Prose, Text, from_cursor, to_cursor
 from hefa_platform.api.problems import Problem, invalid, responses
 from hefa_platform.store import notes as store
 
 router = APIRouter(prefix="/v1", tags=["records"])
 
 NotePath = Annotated[Text, Path(max_length=64, examples=["7c1f0e6a2b9d4c55"], description="Name of the note")]
-Words = Annotated[str, Field(min_length=1, max_length=10_000, examples=["Interface high, two samples sent to the lab"])]
+Words = Annotated[
+    Prose, Field(min_length=1, max_length=10_000, examples=["Interface high, two samples sent to the lab"])
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", max_length=128, pattern=r"^[!-~]+$", description="The same key again enters nothing twice"),

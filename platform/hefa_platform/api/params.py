@@ -82,12 +82,20 @@ def _sound(text: str) -> str:
     return text
 
 
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not hold NUL characters")
+    return text
+
+
 Instant = Annotated[
     datetime,
     BeforeValidator(instant),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-22T08:00:00Z"]}),
 ]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_sound)]
+Prose = Annotated[str, AfterValidator(_no_nul)]
+"""What people write, in lines. Say how long it may be."""
 TagName = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_sound)]
 TagPath = Annotated[TagName, Path(examples=["A2-SX.SXA.MS-A01.ph"], description="Name of the tag")]
 Cursor = Annotated[

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from hefa_platform.access import Forbidden, TooMany, Unauthenticated
 from hefa_platform.store.database import Refused, SchemaMissing, TimedOut, Unavailable
@@ -77,9 +78,22 @@ def render(problem: Problem, headers: Mapping[str, str] | None = None) -> Respon
     return Response(msgspec.json.encode(body), problem.status, dict(headers or {}), MEDIA_TYPE)
 
 
-async def _expected(_: Request, error: Exception) -> Response:
+async def _expected(request: Request, error: Exception) -> Response:
     problem, headers = describe(error)
-    return render(problem, headers)
+    allowed = _allowed(request) if problem.status == 405 else ""
+    return render(problem, {**headers, "Allow": allowed} if allowed else headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of a path. What Starlette says are those of one route, and each of ours knows one method."""
+    paths: dict[str, dict[str, object]] = request.app.openapi()["paths"]
+    found = {
+        method.upper()
+        for path, operations in paths.items()
+        if compile_path(path)[0].match(request.url.path)
+        for method in operations
+    }
+    return ", ".join(sorted(found | {"HEAD"} if "GET" in found else found))
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

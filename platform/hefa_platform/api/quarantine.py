@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hefa_contract.rejection import Code
 from hefa_platform.api.guard import Caller, Engineer, Viewer
-from hefa_platform.api.params import Answer, Asked, Page, Text, from_cursor, to_cursor
+from hefa_platform.api.params import Answer, Asked, Page, Prose, Text, from_cursor, to_cursor
 from hefa_platform.api.problems import Problem, responses
 from hefa_platform.store import quarantine as decisions
 from hefa_platform.store import records as store
@@ -75,7 +75,7 @@ def _text(payload: bytes | None) -> str | None:
 class Why(Asked):
     """Why somebody decided so; it stays with the data and in the audit."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500, examples=["the tag is in the model now"])]
+    reason: Annotated[Prose, Field(min_length=1, max_length=500, examples=["the tag is in the model now"])]
 
 
 class Decided(Answer):

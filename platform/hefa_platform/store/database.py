@@ -15,6 +15,8 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from hefa_platform.store import binary_array
+
 logger = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -37,7 +39,10 @@ class SchemaMissing(Unavailable):
 
 
 class Refused(Exception):
-    """The database will never take this data (SQLSTATE class 22 or 23), however often it is sent."""
+    """The database will never take this data (SQLSTATE class 22 or 23), however often it is sent.
+
+    22000 where the driver has found that no server could: a text with NUL.
+    """
 
     def __init__(self, message: str, sqlstate: str) -> None:
         super().__init__(message)
@@ -56,6 +61,8 @@ _PERMANENT = frozenset({"22", "23"})
 def translate(error: psycopg.Error) -> Exception | None:
     """Return what a caller outside the store should see instead of `error`; None means that it is a bug."""
     state = error.sqlstate
+    if isinstance(error, psycopg.DataError) and state is None:  # it was not even sent
+        return Refused(str(error), "22000")
     if state is None:  # no answer from the server: never connected, connection lost, pool exhausted
         return Unavailable(str(error)) if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) else None
     if state == "57014":
@@ -130,6 +137,7 @@ class Database:
             min_size=min_size,
             max_size=max_size,
             kwargs=self._options,
+            configure=binary_array.register,
             check=ConnectionPool.check_connection if tried else None,
             reconnect_timeout=2.0,
             timeout=patience_s,
