@@ -2,12 +2,15 @@
 
 import io
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hefa_platform import import_command
 from hefa_platform.api import Limits, csv_rows
@@ -23,6 +26,10 @@ COUNTS = ("rows", "new", "duplicate", "conflict", "refused")
 
 def at(minutes: float) -> str:
     return (NOW - timedelta(minutes=minutes)).isoformat()
+
+
+def stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def send(client: TestClient, text: str | bytes, **query: Any) -> Any:
@@ -76,12 +83,31 @@ def test_the_rehearsal_says_what_the_import_does_and_changes_nothing(
     assert done["refused_by_code"] == {"SCHEMA": 1, "TS_FUTURE": 1, "TS_NOT_INTEGER": 1, "VALUE_TYPE": 1}
     assert [row["line"] for row in done["refused_rows"]] == [9, 10, 11, 12]
     assert done["unknown_tags"] == [new_tag]
-    assert done["recomputed"]["hours"] == 2
+    assert done["recomputed"] == {
+        "hours": 2,
+        "from": stamp((NOW - timedelta(minutes=base - 1)).replace(minute=0)),
+        "to": stamp((NOW - timedelta(minutes=base - 61)).replace(minute=0) + timedelta(hours=1)),
+    }
     by_tag = {tag["tag"]: tag for tag in done["tags"]}
     assert [by_tag[PH][name] for name in COUNTS] == [10, 2, 2, 2, 4]
     # The same file again: nothing new.
     assert counts(send(client, text).json()) == (11, 0, 5, 2, 4)
     assert client.get("/v1/pipeline").json()["identity_holds"]
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50_000)), max_size=20), max_size=5))
+def test_late_hours_are_counted_once_in_little_space(parts: list[list[tuple[str, int]]]) -> None:
+    since = 490_000
+    tally = entry.Tally(since=since)
+    for part in parts:
+        other = entry.Tally(since=since)
+        for tag, hour in part:
+            other.late_at(tag, since + hour)
+        tally.add(other)
+    met = {(tag, since + hour) for part in parts for tag, hour in part}
+    hours = [hour for _, hour in met]
+    assert tally.recomputed() == ((len(met), min(hours), max(hours)) if met else None)
+    assert all(sys.getsizeof(bits) < 8_000 for bits in tally.late.values())
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def enter(caller: Engineer, query: Annotated[Ask, Query()], upload: Annotated[_U
 def _report(tally: Tally, ignored: list[str], dry_run: bool) -> Report:
     firsts = [tag.first for tag in tally.tags.values() if tag.first is not None]
     lasts = [tag.last for tag in tally.tags.values() if tag.last is not None]
-    hours = [hour for _, hour in tally.late]
+    hours, first, last = tally.recomputed() or (0, None, None)
     return Report(
         dry_run=dry_run,
         rows=tally.received,
@@ -216,9 +216,9 @@ def _report(tally: Tally, ignored: list[str], dry_run: bool) -> Report:
         unknown_tags=list(tally.unknown)[: store.SHOWN],
         ignored_columns=ignored,
         recomputed=Recomputed(
-            hours=len(hours),
-            from_=_moment(min(hours) * _HOUR_US if hours else None),
-            to=_moment((max(hours) + 1) * _HOUR_US if hours else None),
+            hours=hours,
+            from_=_moment(None if first is None else first * _HOUR_US),
+            to=_moment(None if last is None else (last + 1) * _HOUR_US),
         ),
     )
 

@@ -106,8 +106,22 @@ class Tally:
     tags: dict[str, TagTally] = field(default_factory=dict)
     unknown: dict[str, None] = field(default_factory=dict)
     """Names that nobody knew before; they are registered, unassigned, as for a gateway."""
-    late: set[tuple[str, int]] = field(default_factory=set)
-    """Tag and clock hour of new readings that the rollups have passed already: these are computed anew."""
+    late: dict[str, int] = field(default_factory=dict)
+    """By tag the clock hours of new readings that the rollups have passed already, which are computed anew: bit n is the
+    hour n after `since`. So a year takes a kilobyte, however many readings it holds."""
+    since: int = 0
+
+    def late_at(self, tag: str, hour: int) -> None:
+        """Count a clock hour of a tag, by its number since the epoch; once, however often."""
+        self.late[tag] = self.late.get(tag, 0) | 1 << (hour - self.since)
+
+    def recomputed(self) -> tuple[int, int, int] | None:
+        """How many hours of tags are late, the first and the last hour of them; None without any."""
+        if not self.late:
+            return None
+        count = sum(bits.bit_count() for bits in self.late.values())
+        first = min((bits & -bits).bit_length() for bits in self.late.values()) - 1
+        return count, self.since + first, self.since + max(bits.bit_length() for bits in self.late.values()) - 1
 
     def add(self, other: "Tally") -> None:
         """Count what became of further rows."""
@@ -121,7 +135,8 @@ class Tally:
         for name, tag in other.tags.items():
             self.tags.setdefault(name, TagTally()).add(tag)
         self.unknown |= other.unknown
-        self.late |= other.late
+        for name, bits in other.late.items():
+            self.late[name] = self.late.get(name, 0) | bits
 
 
 @dataclass(frozen=True)
@@ -153,14 +168,16 @@ class Entry:
         self._rehearsal = rehearsal
         self._seq = 0
         self._unsure = False  # nobody knows what became of the rows of the last `put`
-        self._part, self._anew = Tally(), True
+        # Intake takes nothing older; time goes on, so that this only gets truer.
+        self._since = int(time.time()) // 3600 - rules.raw_retention_days * 24 - 1
+        self._part, self._anew = Tally(since=self._since), True
         self._numbers: dict[int, Sequence[Row]] = {}
         self._kept: list[tuple[Any, ...]] = []
         self._intake = Intake(
             database, "rest", raw_retention_days=rules.raw_retention_days, tag_quota_per_hour=rules.tag_quota_per_hour,
             closing=self._close, rehearsal=rehearsal,
         )  # fmt: skip
-        self.tally = Tally()
+        self.tally = Tally(since=self._since)
 
     def put(self, rows: Sequence[Row]) -> None:
         """Store rows in one transaction, and tally them.
@@ -210,7 +227,7 @@ class Entry:
         if not group.fresh and not group.refused_messages:
             raise AlreadyEntered
         if self._anew:  # else it is another part of the same rows, which were stored by halves
-            self._part, self._anew = Tally(), False
+            self._part, self._anew = Tally(since=self._since), False
         tally = self._part
         for count in group.counts.values():
             tally.received += count.received
@@ -268,7 +285,8 @@ class Entry:
         assert row is not None
         late = written.new.where(written.new.ts < row[0])
         pairs = np.unique(np.stack([late.tag, late.ts // _HOUR_US]), axis=1)
-        self._part.late.update((names[int(tag_id)], int(hour)) for tag_id, hour in pairs.T)
+        for tag_id, hour in pairs.T:
+            self._part.late_at(names[int(tag_id)], int(hour))
         if self._rehearsal:
             self._keep(written.new, names)
 
