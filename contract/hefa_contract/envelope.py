@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
-from typing import Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, TypeGuard
 
 import msgspec
 
@@ -52,7 +52,7 @@ class Envelope(
     made: int
     base: int
     tags: list[str]
-    tag: list[int]
+    tag: list[Annotated[int, msgspec.Meta(ge=0)]]
     dt: list[int]
     value: list[float | None]
     quality: list[int] | None = None
@@ -172,8 +172,8 @@ _known_name = lru_cache(maxsize=65_536)(is_tag_name)
 
 def _fast(payload: bytes) -> Envelope | None:
     """Decode an envelope without a flaw, or None where the exact reader must look."""
-    # The version tags the struct, which would do without it.
-    if b"\\" in payload or payload.count(b'"v":') != 1:
+    # The version tags the struct, which would do without it. Where nothing is escaped these bytes can only be its key.
+    if b"\\" in payload or b'"v":' not in payload:
         return None
     try:
         envelope = _decoder.decode(payload)
@@ -192,8 +192,8 @@ def _fast(payload: bytes) -> Envelope | None:
         and len(envelope.tag) == n
         and len(envelope.dt) == n
         and len(envelope.tags) <= MAX_TAGS
-        and min(envelope.tag) >= 0
         and max(envelope.tag) < len(envelope.tags)
+        and abs(envelope.base) <= MAX_TS
         and envelope.base + min(envelope.dt) >= 0
         and envelope.base + max(envelope.dt) <= MAX_TS
         and all(map(_known_name, envelope.tags))

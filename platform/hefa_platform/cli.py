@@ -1,5 +1,6 @@
 """`hefa-platform`: the platform's commands. Parses, builds, calls; what it calls knows nothing of the command line."""
 
+import gc
 import logging
 import os
 import re
@@ -212,7 +213,7 @@ def ingest(
     )
     with (
         _stopping() as stop,
-        _database(settings, "ingest", "hefa-ingest", max_size=1, patience_s=3.0, tried=False) as database,
+        _database(settings, "ingest", "hefa-ingest", max_size=2, patience_s=3.0, tried=False) as database,
     ):
         intake = Intake(
             database,
@@ -225,6 +226,7 @@ def ingest(
         stop.then(process.stop)
         if leash:
             on_leash(process.stop)
+        gc.freeze()  # what is here stays: the collector need not look at it with every few messages
         process.run()
 
 

@@ -210,24 +210,28 @@ class Worker:
         return self._next.arrivals if self._next else ()
 
     def _store(self, session: Session, group: _Group) -> None:
+        """Store a group. Its answers go out when it is on disk, which may be while the next one is being stored."""
         arrivals = group.arrivals
         online = dict(w.status for w in group.waiting if w.status is not None)
-        outcomes: list[Outcome] = []
+        inbound = [w.inbound for w in group.waiting if w.arrival is not None]
         reach("ingest.received")
+
+        def answer(outcomes: Sequence[Outcome]) -> None:
+            reach("ingest.committed")
+            _answer(session, arrivals, inbound, outcomes)
+            reach("ingest.answered")
+            session.finish(w.inbound for w in group.waiting)
 
         def attempt() -> None:
             if online:
                 self._intake.status(online)
             if arrivals:
-                outcomes[:] = self._intake.store(arrivals, self._following)
+                self._intake.stream(arrivals, self._following, answer)
+            else:
+                self._intake.settle()
+                answer(())
 
-        if not self._insist(attempt, self._refuse):
-            return  # Unanswered: gateway and broker send it again, to whoever is there then.
-        inbound = [w.inbound for w in group.waiting if w.arrival is not None]
-        reach("ingest.committed")
-        _answer(session, arrivals, inbound, outcomes)
-        reach("ingest.answered")
-        session.finish(w.inbound for w in group.waiting)
+        self._insist(attempt, self._refuse)  # What is left unanswered is sent again, to whoever is there then.
 
     def _insist(self, attempt: Callable[[], None], tired: Callable[[], None]) -> bool:
         """Attempt until it succeeds; False when stopped before. `tired` is called once patience is at its end."""

@@ -119,6 +119,16 @@ def test_a_key_that_is_there_twice_is_refused_whatever_else_is_missing(doubled: 
         decode(payload.encode())
 
 
+@pytest.mark.parametrize("base", [wire.MAX_TS + 1, -wire.MAX_TS - 1, 2**63, 10**20, -(10**20)])
+def test_a_base_beyond_all_calendars_is_refused_though_its_readings_are_not(base: int) -> None:
+    """As arrays `base` and `dt` have 64 bits each, whatever their sum is."""
+    message = Envelope(
+        epoch="e", seq=1, lane="live", made=1, base=base, tags=["a"], tag=[0], dt=[5 - base], value=[1.0]
+    )
+    with pytest.raises(Rejected, match="/base"):
+        decode(encode(message))
+
+
 @given(envelopes())
 def test_every_sound_envelope_survives_the_round_trip(message: Envelope) -> None:
     assert decode(encode(message)) == Decoded(message)

@@ -27,7 +27,7 @@ class Site:
 
     def __init__(self, database: Any) -> None:
         self.dsns = database
-        self.store = Database(database.ingest, max_size=1)
+        self.store = Database(database.ingest, max_size=3)
         self.admin = psycopg.connect(database.admin, autocommit=True)
         self.admin.execute("""
             INSERT INTO edge (name) VALUES ('gw-1'), ('gw-2');
@@ -324,7 +324,9 @@ def test_a_new_plant_model_is_noticed(site: Site) -> None:
 
 def test_what_follows_is_noted_while_what_came_before_is_stored(site: Site) -> None:
     first, second = ([arrival(envelope(seq, [("gw-1.a", seq, 1.0, 192)]))] for seq in (1, 2))
-    site.intake.store(first, lambda: second)
+    answers: list[list[Outcome]] = []
+    site.intake.stream(first, lambda: second, answers.append)
+    assert [outcome.finished for outcome in answers[0]] == [True]
     assert site.rows("SELECT hashes FROM in_flight") == [([second[0].hash],)], (
         "a crash from here on is not of the first"
     )
@@ -350,7 +352,7 @@ def test_what_was_prepared_is_judged_by_what_holds_when_it_is_stored(
 ) -> None:
     first = [arrival(envelope(1, [("gw-1.a", 0, 1.0, 192)]))]
     second = [arrival(envelope(seq, [("gw-1.a", seq - 1, v, 192)])) for seq, v in ((2, 50.0), (3, 3.0))]
-    site.intake.store(first, lambda: second)
+    site.intake.stream(first, lambda: second, lambda _: None)
     if meanwhile == "known message":
         site.worker("w2").store(second[:1])
     elif meanwhile == "known key":
@@ -371,6 +373,91 @@ def test_what_was_prepared_is_judged_by_what_holds_when_it_is_stored(
     counted = site.counts()
     assert counted["received"] == 3 + (meanwhile.startswith("known"))
     assert counted.get("quarantined", 0) == quarantined
+
+
+class Stream:
+    """Groups of one message each, streamed one after another; `answered` has the seq of what was, in order."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.answered = site, list[int]()
+        self.groups = [[arrival(envelope(seq, [("gw-1.a", seq, 1.0, 192)]))] for seq in range(5)]
+
+    def of_yesterday(self, seq: int) -> None:
+        self.groups[seq] = [arrival(envelope(seq, [("gw-1.a", seq - DAY, 1.0, 192)]))]
+
+    def send(self, *seqs: int, last: bool = False) -> None:
+        for seq in seqs:
+            following = () if last and seq == seqs[-1] else self.groups[seq + 1]
+            self.site.intake.stream(self.groups[seq], lambda f=following: f, self._answer)  # type: ignore[misc]
+
+    def _answer(self, outcomes: list[Outcome]) -> None:
+        assert all(outcome.finished for outcome in outcomes)
+        self.answered += [outcome.key[1] for outcome in outcomes if outcome.key]
+
+
+def test_nobody_waits_for_the_disk_while_more_comes(site: Site) -> None:
+    stream = Stream(site)
+    stream.of_yesterday(3)
+    stream.send(0)
+    assert stream.answered == [0], "nobody knew its tag: the next can lean on it only when it is there"
+    stream.send(1)
+    assert stream.answered == [0], "its COMMIT is on its way"
+    stream.send(2)
+    assert stream.answered == [0, 1]
+    stream.send(3)
+    assert stream.answered == [0, 1, 2, 3], "a partition that is made must be there for the next"
+    stream.send(4, last=True)
+    assert stream.answered == [0, 1, 2, 3, 4]
+    assert [row[1] for row in site.readings()] == [3 - DAY, 0, 1, 2, 4]
+    assert site.counts() == {"received": 5, "stored": 5}
+
+
+def test_what_was_streamed_is_answered_before_anything_else_is_stored(site: Site) -> None:
+    stream = Stream(site)
+    stream.send(0, 1)
+    assert site.intake.store(stream.groups[4])[0].finished
+    assert stream.answered == [0, 1]
+
+
+def test_a_commit_that_fails_is_made_up_for_before_the_next(site: Site) -> None:
+    site.admin.execute("""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          RAISE EXCEPTION 'no' USING ERRCODE = 'serialization_failure'; END $$;
+        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+          FOR EACH ROW WHEN (new.seq = 1) EXECUTE FUNCTION fail()
+    """)
+    stream = Stream(site)
+    stream.send(0, 1)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            stream.send(2)
+    assert stream.answered == [0]
+    assert [row[1] for row in site.readings()] == [0]
+    site.admin.execute("DROP FUNCTION fail CASCADE")
+    stream.send(2, 3, last=True)
+    assert stream.answered == [0, 1, 2, 3]
+    assert [row[1] for row in site.readings()] == [0, 1, 2, 3]
+    assert site.counts() == {"received": 4, "stored": 4}
+    assert site.rows("SELECT value, (extract(epoch FROM ts) * 1e6)::bigint - %s FROM latest", NOW) == [(1.0, 3)]
+
+
+def test_a_commit_whose_reply_is_lost_is_asked_of_the_ledger(site: Site) -> None:
+    stream = Stream(site)
+    stream.send(0, 1)
+    until = time.monotonic() + 30
+    while len(site.readings()) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    # Committed; but whoever would be told hears only that the connection is gone.
+    site.admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'hefa_ingest'"
+    )
+    with pytest.raises(Unavailable):
+        stream.send(2)
+    assert stream.answered == [0]
+    stream.send(2, 3, last=True)
+    assert stream.answered == [0, 1, 2, 3]
+    assert [row[1] for row in site.readings()] == [0, 1, 2, 3]
+    assert site.counts() == {"received": 5, "stored": 4, "duplicate": 1}
 
 
 def test_late_readings_are_noted_by_tag_and_hour(site: Site) -> None:

@@ -4,6 +4,7 @@ Pure bookkeeping: no SQL. Whatever way a reading goes, it is counted here exactl
 received = stored + duplicate + conflict + quarantined holds by construction.
 """
 
+import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,21 +41,28 @@ def columns(envelopes: Sequence[Envelope]) -> Columns:
     dt: list[int] = []
     value: list[float | None] = []
     quality: list[int] = []
+    stated = any(envelope.quality is not None for envelope in envelopes)
     for envelope in envelopes:
         tag += envelope.tag
         dt += envelope.dt
         value += envelope.value
-        quality += envelope.quality or [GOOD] * len(envelope.value)
+        if stated:
+            quality += envelope.quality or [GOOD] * len(envelope.value)
+    n = len(value)
     base = np.repeat([envelope.base for envelope in envelopes], [len(envelope.value) for envelope in envelopes])
-    values = np.array(value, np.float64)
+    try:
+        values = np.frombuffer(struct.pack(f"{n}d", *value))
+    except struct.error:  # a null among them
+        values = np.array(value, np.float64)
     size = np.abs(values)
     absurd = (size > LARGEST) | ((size < SMALLEST) & (size > 0))
-    return Columns(
-        np.array(tag, np.int64),
-        np.array(dt, np.int64) + base.astype(np.int64),
-        values,
-        np.where(absurd, BAD, np.array(quality, np.int64)),
-    )
+    qualities = np.array(quality, np.int64) if stated else np.full(n, GOOD, np.int64)
+    return Columns(_packed(tag), _packed(dt) + base.astype(np.int64), values, np.where(absurd, BAD, qualities))
+
+
+def _packed(numbers: Sequence[int]) -> Ints:
+    """Integers as an array; `struct` takes a third of the time that numpy needs to look at each of them."""
+    return np.frombuffer(struct.pack(f"{len(numbers)}q", *numbers), np.int64)
 
 
 @dataclass(frozen=True, slots=True)

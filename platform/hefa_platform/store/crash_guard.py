@@ -34,7 +34,7 @@ class CrashGuard:
         connection.execute(
             """
             WITH hasty AS (SELECT set_config('synchronous_commit', 'off', true))
-            INSERT INTO in_flight (worker, hashes) SELECT %s, %s::bytea[] FROM hasty
+            INSERT INTO in_flight (worker, hashes) SELECT %s, %b::bytea[] FROM hasty
             ON CONFLICT (worker) DO UPDATE SET hashes = excluded.hashes
             """,
             [self._worker, hashes],
@@ -44,7 +44,7 @@ class CrashGuard:
         """In the transaction that stores `hashes`, take the note back, or say what follows."""
         if self._noted == []:
             return
-        connection.execute("UPDATE in_flight SET hashes = %s::bytea[] WHERE worker = %s", [following, self._worker])
+        connection.execute("UPDATE in_flight SET hashes = %b::bytea[] WHERE worker = %s", [following, self._worker])
         self._noted = None
         cleared = [hash for hash in hashes if hash in self.suspects]
         if cleared:

@@ -4,12 +4,17 @@ What this module promises: a message is in the ledger exactly when its readings 
 in quarantine, and counted so; the same message again changes nothing. What it hides: COPY and its retreat to staging,
 newcomers, refused rows, locks (always in the order ledger, readings by tag, watermark, latest, counters) and the search
 for the one reading the database will not take. It is used by one thread; several workers may use one database.
+
+Where messages come faster than they can be stored nobody waits for the disk: `stream` sends the COMMIT of a group and
+begins the next one on another connection, and answers when the COMMIT is done.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from psycopg import Cursor
@@ -20,7 +25,7 @@ from hefa_contract.rejection import Code, Rejected
 from hefa_platform.failpoint import reach
 from hefa_platform.store.arrival import Arrival, Group, Outcome, as_sent
 from hefa_platform.store.crash_guard import CRASHES, CrashGuard
-from hefa_platform.store.database import Connection, Database, Refused
+from hefa_platform.store.database import Connection, Database, Refused, Unavailable
 from hefa_platform.store.readings import FUTURE_S, Draft, ReadingWriter, StoredBefore, Without, Written
 from hefa_platform.store.registry import Registry
 
@@ -32,6 +37,8 @@ KEPT_BYTES = 65_536  # of a refused message
 Closing = Callable[[Connection, Group, Written], None]
 # Says which messages come next, while the database works on others; none where nobody knows.
 Following = Callable[[], Sequence[Arrival]]
+# Takes the answers to a group, in its order, once they are on disk.
+Answer = Callable[[list[Outcome]], None]
 
 
 class _Probe(Exception):
@@ -40,6 +47,15 @@ class _Probe(Exception):
 
 class _AnotherModel(Exception):
     """The plant model was loaded anew, or the database is another one. What we knew is forgotten: begin again."""
+
+
+@dataclass(slots=True)
+class _Committing:
+    """A group whose COMMIT was sent, and is over when `transaction` is left; `answer` is told then."""
+
+    group: Group
+    transaction: ExitStack
+    answer: Answer
 
 
 class Intake:
@@ -57,7 +73,7 @@ class Intake:
         closing: Closing | None = None,
         rehearsal: bool = False,
     ) -> None:
-        """`rehearsal`: everything is done, told to `closing`, and rolled back."""
+        """`rehearsal`: everything is done, told to `closing`, and rolled back. To `stream`, two connections are needed."""
         self._closing, self._rehearsal = closing, rehearsal
         self._database = database
         self._worker = worker
@@ -67,17 +83,59 @@ class Intake:
         self._guard = CrashGuard(worker)
         self._draft: Draft | None = None
         self._next: list[bytes] = []  # hashes of the messages that follow those in work
+        self._committing: _Committing | None = None
+        self._unknown: _Committing | None = None  # of whose COMMIT nobody knows what became
         self.incarnation = ""
 
-    def store(self, arrivals: Sequence[Arrival], following: Following = tuple) -> list[Outcome]:
-        """Store a group and return the answers, in its order, once they are on disk.
+    def stream(self, arrivals: Sequence[Arrival], following: Following, answer: Answer) -> None:
+        """Store a group like `store`; its answers go to `answer`, in the order of the groups.
 
-        `following` is asked while the database works: what it names is prepared then, and noted as in flight.
+        `following` is asked while the database works: what it names is prepared then, and noted as in flight. Where it
+        names something the answers may come as late as during the next call, which must be for just that.
+
+        Raises `Unavailable`: call again with the same group. Where the COMMIT of the one before has failed, that one is
+        stored again first.
+        """
+        self._again()
+        outcomes = self._sift(arrivals, following)
+        if self._committing is None:
+            answer(outcomes)
+        else:
+            self._committing.answer = answer
+
+    def store(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        """Store a group and return the answers, in its order, once they are on disk.
 
         Raises `Unavailable`: nothing is known to be stored, call again with the same group. A message, or a reading,
         that the database refuses for good goes to quarantine without holding up the others, and so does one that was
         being stored in two crashes.
         """
+        self.settle()
+        self._again()
+        return self._sift(arrivals)
+
+    def settle(self) -> None:
+        """Wait until what was streamed is on disk, and have it answered. Raises `Unavailable`: go on as if it had not been called."""
+        committing, self._committing = self._committing, None
+        if committing is None:
+            return
+        try:
+            committing.transaction.close()
+        except Exception as error:
+            self._unknown = committing
+            raise Unavailable(f"what became of a COMMIT is not known: {error}") from error
+        self._writer.committed(committing.group)
+        committing.answer(committing.group.outcomes)
+
+    def _again(self) -> None:
+        """Store what may or may not have been committed once more: the ledger knows."""
+        if self._unknown is not None:
+            outcomes = self._sift(self._unknown.group.arrivals)
+            answer, self._unknown = self._unknown.answer, None
+            answer(outcomes)
+
+    def _sift(self, arrivals: Sequence[Arrival], following: Following = tuple) -> list[Outcome]:
+        """Store a group, messages that were in flight in a crash each by itself."""
         suspects = [n for n, arrival in enumerate(arrivals) if arrival.hash in self._guard.suspects]
         if not suspects:
             return self._store(arrivals, following)
@@ -105,8 +163,10 @@ class Intake:
             connection.commit()
         self._guard.holds(hashes)
 
-    def _prepare(self, arrivals: Sequence[Arrival]) -> None:
-        """Make use of the time in which the database works on others."""
+    def _meanwhile(self, following: Following) -> None:
+        """Make use of the time in which the database works: answer the group before, prepare the one to come."""
+        self.settle()
+        arrivals = following()
         self._draft, self._next = None, [arrival.hash for arrival in arrivals]
         # What trouble there may be shows itself again in their transaction, when they are those in flight.
         with suppress(Exception):
@@ -242,12 +302,12 @@ class Intake:
     ) -> list[Outcome]:
         draft, self._next = self._draft, []
         try:
-            with self._transaction() as connection:
+            with ExitStack() as transaction:
+                connection = transaction.enter_context(self._transaction())
                 group = Group(arrivals, self._registry.edges(connection, {a.edge for a in arrivals if a.addressed}))
                 self._ledger(connection, group)
-                written = self._writer.write(
-                    connection, group, without, draft, meanwhile=lambda: self._prepare(following())
-                )
+                written = self._writer.write(connection, group, without, draft, partial(self._meanwhile, following))
+                self.settle()
                 self._happenings(connection, group)
                 self._quarantine(connection, group)
                 # None of these waits for the answer of another: one round trip, which under load is a change of task.
@@ -261,11 +321,17 @@ class Intake:
                 if trial or self._rehearsal:
                     raise _Probe
                 reach("intake.committing")
+                if self._next and written.as_drafted:
+                    # What this leaves is nothing that the next group could miss before it is there.
+                    transaction.enter_context(connection.pipeline())
+                    connection.execute("COMMIT")
+                    self._committing = _Committing(group, transaction.pop_all(), _unheard)
         except _Probe:
             if trial:
                 raise
         else:
-            self._writer.committed(group)
+            if self._committing is None:
+                self._writer.committed(group)
             self._guard.holds(self._next)
         return group.outcomes
 
@@ -316,7 +382,7 @@ class Intake:
         return connection.execute(
             """
             INSERT INTO ledger (edge_id, epoch, seq, hash, readings)
-            SELECT sent.* FROM unnest(%s::integer[], %s::text[], %s::bigint[], %s::bytea[], %s::integer[])
+            SELECT sent.* FROM unnest(%b::integer[], %b::text[], %b::bigint[], %b::bytea[], %b::integer[])
                      AS sent(edge_id, epoch, seq, hash, readings)
               LEFT JOIN edge_floor USING (edge_id, epoch)
              WHERE (seq > coalesce(floor, 0) OR seq = 0)  -- at the floor or below, it came long ago
@@ -450,3 +516,7 @@ class Intake:
                 """,
                 [self._worker, group.homeless],
             )
+
+
+def _unheard(outcomes: list[Outcome]) -> None:
+    """Until `stream` says who is to hear."""

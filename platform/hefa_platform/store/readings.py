@@ -20,7 +20,6 @@ from hefa_contract.rejection import Code
 from hefa_platform.failpoint import reach
 from hefa_platform.store import binary_copy
 from hefa_platform.store.arrival import Arrival, Group, as_sent
-from hefa_platform.store.binary_copy import Floats
 from hefa_platform.store.database import Connection
 from hefa_platform.store.registry import Registry
 from hefa_platform.store.rows import NO_ROWS, Opened, Rows, flatten, opened
@@ -39,11 +38,15 @@ Without = Mapping[int, tuple[Set[int], str]]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of the readings of a group that were `fit` to be stored; those neither new nor in conflict were there."""
+    """What became of the readings of a group that were `fit` to be stored; those neither new nor in conflict were there.
+
+    `as_drafted`: nobody had to be asked, and nothing was entered that later groups could lean on.
+    """
 
     fit: Rows
     new: Rows
     conflicts: Rows
+    as_drafted: bool = False
 
 
 class StoredBefore(Exception):
@@ -132,7 +135,7 @@ class ReadingWriter:
         if not len(rows):
             return Written(rows, rows, rows)
         reach("readings.storing", " ".join(f"{a.edge}/{a.key and a.key[1]}" for a in group.arrivals))
-        self._ensure_partitions(connection, rows)
+        ensured = self._ensure_partitions(connection, rows)
         now = self._clock()
         for edge_id in np.unique(rows.edge[rows.repeats]):
             self._careful[int(edge_id)] = now + STAGING_S
@@ -140,7 +143,7 @@ class ReadingWriter:
         careful = np.isin(rows.edge, list(self._careful)) if self._careful else np.zeros(len(rows), bool)
         if not careful.any():
             self._copy(connection, rows, draft.stream if draft else _pack(rows), group, meanwhile)
-            return Written(rows, rows, rows.where(careful))
+            return Written(rows, rows, rows.where(careful), as_drafted=draft is not None and not ensured)
         straight = rows.where(~careful)
         if len(straight):
             self._copy(connection, straight, _pack(straight), group, meanwhile)
@@ -224,7 +227,8 @@ class ReadingWriter:
             names[one.edge_id].update([one.envelope.tags[k] for k in set(one.envelope.tag)])
         return self._registry.tags(connection, names)
 
-    def _ensure_partitions(self, connection: Connection, rows: Rows) -> None:
+    def _ensure_partitions(self, connection: Connection, rows: Rows) -> bool:
+        """Make the partitions of days that were not met yet; whether there were any."""
         first, last = int(rows.ts.min() // _DAY_US), int(rows.ts.max() // _DAY_US)
         days = {first} if first == last else {int(day) for day in np.unique(rows.ts // _DAY_US)}
         days -= self._partitions
@@ -234,6 +238,7 @@ class ReadingWriter:
             # Retention drops old partitions, so only recent days are remembered.
             today = int(self._clock() * 1e6) // _DAY_US
             self._partitions |= {day for day in days if day >= today - 1}
+        return bool(days)
 
     def _copy(
         self, connection: Connection, rows: Rows, stream: memoryview, group: Group, meanwhile: Callable[[], None]
@@ -305,12 +310,13 @@ class ReadingWriter:
         connection.execute(
             """
             INSERT INTO reading_conflict (tag_id, ts, value, quality, edge_id, epoch, seq)
-            SELECT tag_id, timestamptz 'epoch' + us * interval '1 microsecond', value, quality, edge_id, epoch, seq
-              FROM unnest(%s::integer[], %s::bigint[], %s::float8[], %s::smallint[], %s::integer[], %s::text[],
-                          %s::bigint[]) AS c(tag_id, us, value, quality, edge_id, epoch, seq)
+            SELECT tag_id, timestamptz 'epoch' + us * interval '1 microsecond', nullif(value, 'NaN'), quality,
+                   edge_id, epoch, seq
+              FROM unnest(%s, %s, %s, %s, %s, %s::text[], %s::bigint[])
+                     AS c(tag_id, us, value, quality, edge_id, epoch, seq)
             """,
             [
-                rows.tag.tolist(), rows.ts.tolist(), _nullable(rows.value), rows.quality.tolist(), rows.edge.tolist(),
+                rows.tag, rows.ts, rows.value, rows.quality, rows.edge,
                 [epoch for epoch, _ in messages], [seq for _, seq in messages],
             ],
         )  # fmt: skip
@@ -334,9 +340,9 @@ class ReadingWriter:
             INSERT INTO rollup_dirty (tag_id, from_ts, to_ts)
             SELECT tag_id, timestamptz 'epoch' + first * interval '1 microsecond',
                    timestamptz 'epoch' + last * interval '1 microsecond'
-              FROM unnest(%s::integer[], %s::bigint[], %s::bigint[]) AS late(tag_id, first, last)
+              FROM unnest(%s, %s, %s) AS late(tag_id, first, last)
             """,
-            [tag[starts].tolist(), ts[starts].tolist(), ts[ends].tolist()],
+            [tag[starts], ts[starts], ts[ends]],
         )
 
     def _latest(self, connection: Connection, rows: Rows, group: Group) -> None:
@@ -356,17 +362,14 @@ class ReadingWriter:
         connection.execute(
             """
             INSERT INTO latest (tag_id, ts, value, quality)
-            SELECT tag_id, timestamptz 'epoch' + us * interval '1 microsecond', value, quality
-              FROM unnest(%b::integer[], %b::bigint[], %b::float8[], %b::smallint[]) AS n(tag_id, us, value, quality)
+            SELECT tag_id, timestamptz 'epoch' + us * interval '1 microsecond', nullif(value, 'NaN'), quality
+              FROM unnest(%s, %s, %s, %s) AS n(tag_id, us, value, quality)
             ON CONFLICT (tag_id) DO UPDATE
               SET ts = excluded.ts, value = excluded.value, quality = excluded.quality, changed_at = clock_timestamp()
               WHERE excluded.ts > latest.ts
             """,
-            [
-                rows.tag[chosen].tolist(), rows.ts[chosen].tolist(), _nullable(rows.value[chosen]),
-                rows.quality[chosen].tolist(),
-            ],
-        )  # fmt: skip
+            [rows.tag[chosen], rows.ts[chosen], rows.value[chosen], rows.quality[chosen]],
+        )
         group.newest.update({tags[k]: times[k] for k in ahead})
 
     def _freshness(self, connection: Connection, rows: Rows, group: Group) -> None:
@@ -383,10 +386,10 @@ class ReadingWriter:
             """
             INSERT INTO freshness (slot, worker, bucket, readings)
             SELECT to_timestamp(%s), %s, bucket, readings
-              FROM unnest(%s::smallint[], %s::bigint[]) AS f(bucket, readings)
+              FROM unnest(%s, %s) AS f(bucket, readings)
             ON CONFLICT (slot, worker, bucket) DO UPDATE SET readings = freshness.readings + excluded.readings
             """,
-            [now // 10 * 10, self._worker, bucket.tolist(), readings[bucket].tolist()],
+            [now // 10 * 10, self._worker, bucket, readings[bucket]],
         )
 
 
@@ -417,10 +420,6 @@ def _there(cursor: psycopg.Cursor[Any]) -> tuple[list[int], list[int]]:
 
 def _pack(rows: Rows) -> memoryview:
     return binary_copy.pack(rows.tag, rows.ts, rows.value, rows.quality)
-
-
-def _nullable(values: Floats) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]
 
 
 def _culprits(error: errors.UniqueViolation, rows: Rows) -> npt.NDArray[np.int64]:
