@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from starlette.middleware.gzip import GZipMiddleware
 
 from hefa_platform.access import Access
 from hefa_platform.api import (
@@ -34,6 +33,7 @@ from hefa_platform.api import (
     storage,
     swaps,
 )
+from hefa_platform.api.compressed import Compressed
 from hefa_platform.api.guard import Limits, Parts
 from hefa_platform.api.head import Head
 from hefa_platform.api.health import Figures
@@ -93,9 +93,7 @@ def create_app(
     app.state.figures = Figures(database)
     app.state.scale = storage.Scale(database)
     app.state.broadcaster = Broadcaster(database, alarm_stream.Changes(database), capacity=limits.streams)
-    # Inside the wall, which counts what was asked; event streams are left as they are. More than
-    # the lowest level costs more time than it saves.
-    app.add_middleware(GZipMiddleware, minimum_size=2000, compresslevel=1)
+    app.add_middleware(Compressed)  # inside the wall, which counts what was asked
     app.add_middleware(Wall, body=limits.body, files={imports.PATH: limits.file}, figures=app.state.figures)
     app.add_middleware(Head)
     return app

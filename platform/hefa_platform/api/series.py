@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
@@ -31,7 +33,7 @@ LEGAL: dict[str, tuple[Agg, ...]] = {
     "state": ("last", "first", "min", "max", "count"),
 }
 AskedStep = Literal["auto", "raw", "1m", "15m", "1h", "1d", "plantday", "shift", "month"]
-Column = list[float | None]
+Column = npt.NDArray[np.float64]  # NaN where nothing is known
 _COLUMNS = ("tag", "unit", "agg", "ts", "value", "min", "max", "coverage", "quality")
 RAW_WITHIN = timedelta(hours=1)  # `auto` does not look for raw readings over longer ranges
 
@@ -107,7 +109,7 @@ class Scale:
     def column(self, values: Column) -> Column:
         if self.factor == 1.0 and self.shift == 0.0:
             return values
-        return [None if value is None else value * self.factor + self.shift for value in values]
+        return values * self.factor + self.shift
 
 
 @dataclass(frozen=True)
@@ -175,14 +177,13 @@ def answer(caller: Caller, asked: Question) -> list[dict[str, Any]]:
     """One `Series` for each tag, as plain values."""
     if asked.step == "raw":
         return [_raw(tag, asked.readings[tag.tag_id], asked.scales[tag.tag_id]) for tag in asked.tags]
-    rollups = {
-        rollup.tag_id: rollup
-        for rollup in store.rollup(caller.database, asked.aggs, asked.starts, asked.start, asked.end)
-    }
-    elapsed = elapsed_s(asked.starts, asked.start, asked.end, datetime.now(UTC))
+    parts: dict[int, list[store.Rollup]] = {tag.tag_id: [] for tag in asked.tags}
+    for part in store.rollup(caller.database, asked.aggs, asked.starts, asked.start, asked.end):
+        parts[part.tag_id].append(part)
+    elapsed = np.array(elapsed_s(asked.starts, asked.start, asked.end, datetime.now(UTC)))
     ts = [micros(instant) for instant in asked.starts[:-1]]
     return [
-        _bucketed(tag, asked.aggs[tag.tag_id], ts, rollups.get(tag.tag_id), elapsed, asked.scales[tag.tag_id])
+        _bucketed(tag, asked.aggs[tag.tag_id], ts, parts[tag.tag_id], elapsed, asked.scales[tag.tag_id])
         for tag in asked.tags
     ]
 
@@ -236,50 +237,48 @@ def _scale(tag: tag_store.Tag, agg: Agg | Literal["raw"], asked: str | None) -> 
 
 
 def _raw(tag: tag_store.Tag, readings: list[store.Reading], scale: Scale) -> dict[str, Any]:
-    value = scale.column([reading.value for reading in readings])
+    value = scale.column(np.array([reading.value for reading in readings], np.float64))
     return _columns(
         tag, scale, "raw", [micros(reading.ts) for reading in readings], value, value, value,
-        [0.0 if v is None else 1.0 for v in value], [reading.quality for reading in readings],
+        np.where(np.isnan(value), 0.0, 1.0), [reading.quality for reading in readings],
     )  # fmt: skip
 
 
 def _bucketed(
-    tag: tag_store.Tag, agg: Agg, ts: list[int], rollup: store.Rollup | None, elapsed: list[float], scale: Scale
+    tag: tag_store.Tag, agg: Agg, ts: list[int], parts: list[store.Rollup], elapsed: Column, scale: Scale
 ) -> dict[str, Any]:
-    size = len(ts)
-    value: list[float | None] = [None] * size
-    low: list[float | None] = [None] * size
-    high: list[float | None] = [None] * size
-    quality: list[int | None] = [None] * size
-    coverage = [0.0] * size
-    enveloped = agg not in ("count", "increment")
-    if rollup is not None and rollup.k == list(range(size)):
-        # Nothing is missing: the columns are the answer's.
-        value, quality = rollup.value, rollup.worst
-        if enveloped:
-            low, high = rollup.min, rollup.max
-        coverage = [min(1.0, c / s) if s > 0 else 0.0 for c, s in zip(rollup.covered_s, elapsed, strict=True)]
-    elif rollup is not None:
-        columns = (rollup.k, rollup.value, rollup.min, rollup.max, rollup.covered_s, rollup.worst)
-        for k, v, least, greatest, covered_s, worst in zip(*columns, strict=True):
-            value[k], quality[k] = v, worst
-            if enveloped:
-                low[k], high[k] = least, greatest
-            if elapsed[k] > 0:
-                coverage[k] = min(1.0, covered_s / elapsed[k])
+    value, low, high, covered_s = np.full((4, len(ts)), np.nan)
+    worst = np.full(len(ts), -1)
+    for part in parts:
+        value[part.k], covered_s[part.k], worst[part.k] = part.value, part.covered_s, part.worst
+        if agg not in ("count", "increment"):
+            low[part.k], high[part.k] = part.min, part.max
+    coverage = np.zeros(len(ts))
+    np.divide(covered_s, elapsed, out=coverage, where=(elapsed > 0) & ~np.isnan(covered_s))
+    quality = _plain(worst, worst < 0)
     # A falling scale would swap the envelope; no unit has one.
-    return _columns(tag, scale, agg, ts, scale.column(value), scale.column(low), scale.column(high), coverage, quality)
+    value, low, high = (scale.column(column) for column in (value, low, high))
+    return _columns(tag, scale, agg, ts, value, low, high, np.minimum(coverage, 1.0), quality)
 
 
 def _columns(
     tag: tag_store.Tag, scale: Scale, agg: Agg | Literal["raw"], ts: list[int], value: Column, low: Column,
-    high: Column, coverage: list[float], quality: list[int | None],
+    high: Column, coverage: Column, quality: list[int | None],
 ) -> dict[str, Any]:  # fmt: skip
     """A `Series`: plain, because to check each of its points again would take longer than to find them."""
+    envelope = [_plain(column, np.isnan(column)) for column in (value, low, high)]
     return {
-        "tag": tag.name, "unit": scale.unit, "agg": agg, "ts": ts, "value": value, "min": low, "max": high,
-        "coverage": coverage, "quality": quality,
+        "tag": tag.name, "unit": scale.unit, "agg": agg, "ts": ts, "value": envelope[0], "min": envelope[1],
+        "max": envelope[2], "coverage": coverage.tolist(), "quality": quality,
     }  # fmt: skip
+
+
+def _plain(column: npt.NDArray[Any], absent: npt.NDArray[np.bool_]) -> list[Any]:
+    """A column as a list, with None where it is absent."""
+    found: list[Any] = column.tolist()
+    for k in np.flatnonzero(absent):
+        found[k] = None
+    return found
 
 
 def _rows(found: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:

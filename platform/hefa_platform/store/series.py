@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, LiteralString
 
+import numpy as np
+import numpy.typing as npt
 from psycopg.rows import class_row
 
 from hefa_platform.store.buckets import MINUTE, Range, fixed_width, floor, sources
+from hefa_platform.store.columns import as_columns
 from hefa_platform.store.database import Connection, Database
 
 Agg = Literal["mean", "min", "max", "first", "last", "count", "increment"]
@@ -21,17 +24,17 @@ Agg = Literal["mean", "min", "max", "first", "last", "count", "increment"]
 class Rollup:
     """One tag's readings by bucket, in columns of equal length and any order; `k` is the bucket's index.
 
-    `value` as aggregated, None where nothing is known. `covered_s` are the seconds in which a usable value was in
-    force; `worst` is the worst OPC quality, None without readings.
+    `value` as aggregated, NaN where nothing is known. `covered_s` are the seconds in which a usable value was in
+    force; `worst` is the worst OPC quality, -1 without readings.
     """
 
     tag_id: int
-    k: list[int]
-    value: list[float | None]
-    min: list[float | None]
-    max: list[float | None]
-    covered_s: list[float]
-    worst: list[int | None]
+    k: npt.NDArray[np.int32]
+    value: npt.NDArray[np.float64]
+    min: npt.NDArray[np.float64]
+    max: npt.NDArray[np.float64]
+    covered_s: npt.NDArray[np.float64]
+    worst: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +116,35 @@ _K_EVEN: LiteralString = " floor(date_part('epoch', part.bucket - %(first)s::tim
 _K_UNEVEN: LiteralString = " width_bucket(part.bucket, %(starts)s::timestamptz[]) - 1 AS k "
 _EVEN: LiteralString = _ASKED + _K_EVEN + _BUCKETS
 _UNEVEN: LiteralString = _ASKED + _K_UNEVEN + _BUCKETS
-# A minute's row is its bucket: nothing is to be added up.
-_MINUTES: LiteralString = """
-    , asked AS (SELECT * FROM unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg))
-    , bucket AS (
-      SELECT part.tag_id, (date_part('epoch', part.bucket - %(first)s::timestamptz) / %(width)s)::integer AS k,
-             CASE agg WHEN 'mean' THEN tw_sum / nullif(covered_s, 0) WHEN 'min' THEN min WHEN 'max' THEN max
-                      WHEN 'count' THEN n WHEN 'increment' THEN inc_measured + inc_estimated
-                      WHEN 'first' THEN first WHEN 'last' THEN last END AS value,
-             min, max, covered_s, worst
-        FROM part JOIN asked ON asked.tag_id = part.tag_id
-    )
+# Columns, because a row for each point would cost more than the query.
+_COLUMNS: LiteralString = """
+    array_agg(k) AS k, array_agg(coalesce(value, 'NaN')) AS value, array_agg(coalesce(min, 'NaN')) AS min,
+    array_agg(coalesce(max, 'NaN')) AS max, array_agg(covered_s) AS covered_s, array_agg(coalesce(worst, -1)) AS worst
 """
+_ROLLUP: LiteralString = f" SELECT tag_id, {_COLUMNS} FROM bucket GROUP BY tag_id"  # noqa: S608 - literals
+# A minute's row is its bucket: nothing is to be added up or put in order, and each tag's are an answer as they are read.
+_POINT: LiteralString = """
+    (date_part('epoch', part.bucket - %(first)s::timestamptz) / 60)::integer AS k,
+    CASE asked.agg WHEN 'mean' THEN tw_sum / nullif(covered_s, 0) WHEN 'min' THEN min WHEN 'max' THEN max
+         WHEN 'count' THEN n WHEN 'increment' THEN inc_measured + inc_estimated
+         WHEN 'first' THEN first WHEN 'last' THEN last END AS value,
+    min, max, covered_s, worst
+"""
+_MINUTES: LiteralString = f"""
+    SELECT asked.tag_id, settled.* FROM unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg)
+     CROSS JOIN LATERAL (
+      SELECT {_COLUMNS} FROM (
+        SELECT {_POINT} FROM unnest(%(minute_from)s::timestamptz[], %(minute_to)s::timestamptz[]) w("from", "to")
+         CROSS JOIN LATERAL (SELECT * FROM reading_1m WHERE tag_id = asked.tag_id
+                                AND bucket >= w."from" AND bucket < w."to" OFFSET 0) part) point
+     ) settled WHERE settled.k IS NOT NULL
+    UNION ALL
+    SELECT tag_id, {_COLUMNS} FROM (
+      SELECT part.tag_id, {_POINT}
+        FROM minutes_now(%(live_tag)s::integer[], %(live_from)s::timestamptz[], %(live_to)s::timestamptz[]) part
+        JOIN unnest(%(tags)s::integer[], %(aggs)s::text[]) asked(tag_id, agg) ON asked.tag_id = part.tag_id) point
+     GROUP BY tag_id
+"""  # noqa: S608 - literals
 
 
 def rollup(
@@ -132,21 +152,15 @@ def rollup(
 ) -> list[Rollup]:
     """Aggregate the tags of `aggs`, each its own way, over the minutes of [start, end), by bucket.
 
-    `starts` as of `Calendar.starts`; `start` and `end` are whole minutes. Tags and buckets without a row are left out.
-    `mean` is weighted by the time a value held.
+    `starts` as of `Calendar.starts`; `start` and `end` are whole minutes. Tags and buckets without a row are left out;
+    a tag's buckets may be told in two parts. `mean` is weighted by the time a value held.
     """
-    # Columns, because a row for each point would cost more than the query.
     width = fixed_width(starts)
-    points = _MINUTES if width == MINUTE else _EVEN if width is not None else _UNEVEN
+    query = _MINUTES if width == MINUTE else PARTS + (_EVEN if width is not None else _UNEVEN) + _ROLLUP
     with database.connection() as connection, connection.cursor(row_factory=class_row(Rollup), binary=True) as cursor:
+        as_columns(cursor)
         return cursor.execute(
-            PARTS  # noqa: S608 - literals; input goes by parameters
-            + points
-            + """
-            SELECT tag_id, array_agg(k) AS k, array_agg(value) AS value, array_agg(min) AS min, array_agg(max) AS max,
-                   array_agg(covered_s) AS covered_s, array_agg(worst) AS worst
-              FROM bucket GROUP BY tag_id
-            """,
+            query,
             parameters(connection, list(aggs), starts, start, end)
             | {"aggs": list(aggs.values()), "width": width and width.total_seconds()},
             prepare=True,
