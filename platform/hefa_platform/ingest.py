@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from hefa_contract import receipt, topics
 from hefa_contract.envelope import Envelope, decode, parse_correlation
-from hefa_contract.rejection import Rejected
+from hefa_contract.rejection import Code, Rejected
 from hefa_platform.failpoint import reach
 from hefa_platform.mqtt import Inbound, Session, share_group
 from hefa_platform.retry import retry
@@ -284,6 +284,7 @@ def _read(inbound: Inbound) -> _Waiting:
     edge = inbound.topic.split("/")[2] if inbound.topic.count("/") >= 2 else ""
     digest = hashlib.sha256(inbound.payload).digest()
     try:
+        reach("ingest.reading", inbound.topic)
         topic = topics.parse(inbound.topic)
         if topic.channel == "status":
             # An emptied retained message says that nobody knows.
@@ -296,6 +297,10 @@ def _read(inbound: Inbound) -> _Waiting:
         arrival = Arrival(inbound.topic, edge, inbound.payload, digest, decoded=decoded, columns=arrays)
     except Rejected as rejected:
         arrival = Arrival(inbound.topic, edge, inbound.payload, digest, rejected=rejected)
+    except Exception as defect:  # ours; but without this thread nothing would be read any more, and nobody would know
+        logger.exception("a message cannot be read topic=%s", inbound.topic)
+        refused = Rejected(Code.SCHEMA, f"this program could not read it, and should have said why: {defect!r}")
+        arrival = Arrival(inbound.topic, edge, inbound.payload, digest, rejected=refused)
     return _Waiting(inbound, arrival)
 
 

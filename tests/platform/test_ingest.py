@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from hefa_contract.envelope import Envelope, Gap, encode
+from hefa_platform import failpoint
 from hefa_platform.ingest import Limits, Worker
 from hefa_platform.store.database import Database
 from hefa_platform.store.intake import Intake
@@ -177,6 +178,23 @@ def test_what_cannot_be_kept_is_answered_and_goes_to_quarantine(database: Any, g
         codes = admin.execute("SELECT code FROM quarantine WHERE i IS NULL AND payload IS NOT NULL").fetchall()
         assert sorted(c for (c,) in codes) == sorted([*bad.values(), *readable.values()])
         assert admin.execute("SELECT received, stored, undecodable FROM intake_counter").fetchone() == (1, 1, 7)
+
+
+def test_a_defect_of_ours_costs_one_message_not_the_worker(
+    database: Any, gateway: Gateway, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failpoint, "_armed", failpoint.parse("ingest.reading:raise@2~/data"))
+    monkeypatch.setattr(failpoint, "_passed", {"ingest.reading": 0})
+    with working(database.ingest, broker.url("ingest")):
+        gateway.welcome()
+        for seq in (1, 2, 3):
+            gateway.send(envelope(seq, [1.0]), correlation=f"e:{seq}".encode())
+        gateway.until(lambda: gateway.acked("e") == {1, 3}, "the others are stored")
+        gateway.until(lambda: any(channel == "err" for channel, _ in gateway.answers), "the sender is told")
+    with psycopg.connect(database.admin) as admin:
+        rows = admin.execute("SELECT code, payload IS NOT NULL, detail FROM quarantine").fetchall()
+    assert [row[:2] for row in rows] == [("SCHEMA", True)]
+    assert "could not read it" in rows[0][2]
 
 
 def test_a_gateway_of_no_valid_name_gets_an_err(database: Any, broker: Any) -> None:
