@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hefa_apps.client import Caller, Denied, Missing, Platform, Refused, Unavailable
+from hefa_apps.client import Caller, Denied, Missing, Platform, Ready, Refused, Unavailable
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,7 @@ def test_a_platform_that_is_away_is_unavailable_after_three_tries() -> None:
     with pytest.raises(Unavailable):
         platform.caller("hefa_any_key").root()
     assert len(pauses) == 2
-    assert not platform.ready().ready
-    assert not platform.ready().reachable
+    assert platform.ready() == Ready(ready=False)
     platform.close()
 
 

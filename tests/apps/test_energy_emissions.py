@@ -5,7 +5,7 @@ from math import hypot
 
 import pytest
 
-from hefa_apps.energy.emissions import Factor, Used, coal_equivalent, emission, market_based, total
+from hefa_apps.energy.emissions import Factor, Used, emission, total
 
 OLD, NEW = datetime(2020, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
 GRID = Factor("CO2 electricity", 0.5366, "kg/kW.h", OLD)
@@ -43,16 +43,3 @@ def test_nothing_known_is_not_nought() -> None:
     assert (alone.value, alone.amount, alone.missing) == (None, 5, True)
     assert total([alone]) == (None, None)
     assert emission("a", "x", [used(0.0)], [GRID]).value == 0.0
-
-
-def test_market_based() -> None:
-    assert market_based(53.66, 100, 25, 0.6) == pytest.approx(45)
-    assert market_based(53.66, 100, 25, None) == pytest.approx(53.66 * 0.75)
-    assert market_based(53.66, 100, 250, 0.6) == 0
-    assert market_based(None, None, 0, 0.6) is None
-
-
-def test_coal_equivalent_of_a_tonne() -> None:
-    found = coal_equivalent({"electricity": 1505, "gas": 303.3, "steam": 0.79}, {"electricity": 0.1229, "gas": 1.33})
-    assert sum(v for v in found.values() if v is not None) == pytest.approx(588, abs=1)
-    assert coal_equivalent({"gas": None}, {"gas": 1.33}) == {"gas": None}

@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
+from typing import get_args
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hefa_platform.store.buckets import MINUTE, STEPS, Calendar, floor, sources
+from hefa_platform.store.buckets import MINUTE, Calendar, Step, floor, sources
 
 SHIFTS = (time(0), time(8), time(16))
 
@@ -60,7 +61,7 @@ ZONE = st.sampled_from(
 
 @given(
     zone=ZONE,
-    step=st.sampled_from([s for s in STEPS if s != "1m"]),
+    step=st.sampled_from([s for s in get_args(Step) if s != "1m"]),
     start=INSTANT,
     days=st.integers(1, 40),
     cut=st.floats(-0.1, 1.1),

@@ -26,10 +26,10 @@ def margin(r: Reckoning, name: str, how: Allocation, now: datetime) -> dict[str,
     lot, back, forward = caller.together(
         lambda: caller.lot(name), lambda: caller.trace(name, "back"), lambda: caller.trace(name, "forward")
     )
-    window = _window(lot, back, now)
+    window = _window(lot, now)
     over = r.over(*window)
     share, whole = allocated(over, how), sums(over)
-    parts = _finished(over, lot, forward)
+    parts = _finished(lot, forward)
     cost = {p: _cost(over, p, share) for p in products(over)}
     price = {one.line.name: one.line.price for one in lines(over) if one.line.income}
     rows: list[dict[str, Any]] = []
@@ -64,7 +64,7 @@ def margin(r: Reckoning, name: str, how: Allocation, now: datetime) -> dict[str,
         "cost": sum(float(row["cost"] or 0.0) for row in rows) if told else None,
         "margin": left_over,
         "margin_per_kg": left_over / mass if left_over is not None and mass > 0 else None,
-        "costs": _commodities(over, share, rows) if told else [],
+        "costs": _commodities(over, rows) if told else [],
         "products": rows,
         "reason": None if told else _why(rows, whole.cost is None or share is None),
         "back": _steps(back),
@@ -79,7 +79,7 @@ def _why(rows: list[dict[str, Any]], unknown: bool) -> str:
     return "Not everything that was made or used while it was made is known." if unknown else "A product has no price."
 
 
-def _window(lot: Lot, back: Trace, now: datetime) -> tuple[datetime, datetime]:
+def _window(lot: Lot, now: datetime) -> tuple[datetime, datetime]:
     """Return the time over which costs are shared out: a day up to the end of the lot, longer where it took longer."""
     end = min(lot.ended or now, now)
     start = min(lot.begun or end, end) - timedelta(hours=24)
@@ -90,7 +90,7 @@ def _window(lot: Lot, back: Trace, now: datetime) -> tuple[datetime, datetime]:
     return start.astimezone(UTC).replace(**minute), end.astimezone(UTC).replace(**minute)  # type: ignore[arg-type]
 
 
-def _finished(r: Reckoning, lot: Lot, forward: Trace) -> list[tuple[str, str, float]]:
+def _finished(lot: Lot, forward: Trace) -> list[tuple[str, str, float]]:
     """Return the finished products that the lot is, or that its mass went into: lot, product, kg in common."""
     names = plant()["products"]
     if lot.material in names and lot.kg and (lot.state in ("packed", "consumed") or lot.kind == "packed"):
@@ -109,7 +109,7 @@ def _cost(r: Reckoning, product: str, share: dict[str, float] | None) -> float |
     return None if share is None or spent is None or not made else spent * share[product] / (made * 1000)
 
 
-def _commodities(r: Reckoning, share: dict[str, float] | None, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _commodities(r: Reckoning, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the cost by what it was spent on."""
     spent = sums(r).cost
     whole = sum(float(row["cost"] or 0.0) for row in rows)

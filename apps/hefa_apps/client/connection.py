@@ -38,11 +38,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Ready:
-    """The platform's own word on whether it is ready, or that nobody answers there."""
+    """The platform's own word on whether it is ready; not, and without checks, where nobody answers."""
 
     ready: bool
     checks: tuple[Check, ...] = ()
-    reachable: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Connection:
             response = self._http.get("/v1/ready", timeout=5.0)
             return decode(Ready, response.content)
         except (httpx2.HTTPError, Unavailable):
-            return Ready(ready=False, reachable=False)
+            return Ready(ready=False)
 
     async def stream(self, key: str, params: Params) -> "Stream":
         """Open the platform's server-sent events. Raises what any call raises; the caller closes the stream."""

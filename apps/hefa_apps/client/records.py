@@ -46,7 +46,6 @@ class Lot:
     ended: datetime | None = None
     taken_kg: float | None = None
     left_kg: float | None = None
-    gap_kg: float | None = None
     parents: tuple[Part, ...] = ()
     children: tuple[Part, ...] | None = None
     results: tuple[Result, ...] = ()

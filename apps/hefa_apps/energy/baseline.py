@@ -206,11 +206,6 @@ def doubts(found: Fit, level: float = 0.05) -> tuple[Reason, ...]:
     return tuple(told)
 
 
-def predict(found: Fit, drivers: Sequence[Sequence[float]]) -> Array:
-    """Return the use that the baseline expects of each day; `drivers` as in `fit`."""
-    return _design(drivers, np.asarray(drivers, dtype=float).shape[-1]) @ found.b
-
-
 def saving(
     found: Fit,
     energy: Sequence[float],

@@ -1,10 +1,10 @@
-"""Greenhouse gas and coal equivalent of what was used: GHG Protocol scopes 1 and 2, GB/T 2589. Pure.
+"""Greenhouse gas of what was used: GHG Protocol scopes 1 and 2. Pure.
 
 Each figure is an amount times a factor that was in force when the amount was used. Relative uncertainties of amount and
 factor combine in quadrature; figures that share a factor share its error, so that error adds up in full among them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import hypot
@@ -81,26 +81,3 @@ def total(parts: Iterable[Emission]) -> tuple[float | None, float | None]:
     if not known:
         return None, None
     return sum(part.value or 0.0 for part in known), hypot(*(part.u or 0.0 for part in known))
-
-
-def market_based(location: float | None, amount: float | None, covered: float, residual: float | None) -> float | None:
-    """Return scope 2 by the market-based method, in kg: amount less contracts for green power, at the residual mix.
-
-    `covered` is the amount that instruments cover at nought; without a residual factor the location-based figure is
-    scaled to what is not covered.
-    """
-    if amount is None:
-        return None
-    rest = max(0.0, amount - covered)
-    if residual is not None:
-        return rest * residual
-    return None if location is None or amount == 0 else location * rest / amount
-
-
-def coal_equivalent(amounts: Mapping[str, float | None], factors: Mapping[str, float]) -> dict[str, float | None]:
-    """Return kgce by carrier; None where the amount or the factor is not known. Internal carriers are left out."""
-    return {
-        carrier: None if amount is None else amount * factors[carrier]
-        for carrier, amount in amounts.items()
-        if carrier in factors
-    }

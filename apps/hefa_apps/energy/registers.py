@@ -5,7 +5,7 @@ Which tag is what is found in the plant model (carriers, templates, units), neve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 
 from hefa_apps.client import Catalogue, Refused, Series, Setting, Tag, Use
 from hefa_apps.energy.emissions import Factor
@@ -261,11 +261,6 @@ def whole_days(catalogue: Catalogue, first: datetime, last: datetime) -> tuple[d
     if end > last:
         end = at(end - timedelta(days=1))
     return start.astimezone(UTC), end.astimezone(UTC)
-
-
-def midnight(r: Reckoning, when: datetime) -> datetime:
-    """Return the start of the site's day."""
-    return datetime.combine(when.astimezone(r.catalogue.root.zone).date(), time(0), r.catalogue.root.zone)
 
 
 def hours(r: Reckoning, start: datetime, end: datetime) -> list[float | None]:

@@ -168,7 +168,7 @@ class Wastewater:
         self._em_flow = board.column(u, "flow", "held")
         board.column(u, "tot")
         self._normal = board.normal
-        self._neut_m3, self._ro_m3 = 1.0, 1.0
+        self._neut_m3 = 1.0
 
     def run(
         self,

@@ -285,7 +285,7 @@ class DynamicPlant:
         truth[self._lively] += self._noise * swing(*self._unrest, end)
         np.clip(truth, self._low, self._high, out=truth)
         amounts = state.amounts[1] + self._growth(minute.truth) * _HOURS
-        lots, lot_events = self.lots.run(state.lots, start, end, made)
+        lots, lot_events = self.lots.run(state.lots, end, made)
         events = sorted((*shift_changes(self._plant, start, end), *lot_events), key=lambda event: event.ts)
         books = self._books(process)
         return DynamicState(

@@ -17,7 +17,6 @@ from hefa_contract.plant import Plant
 from hefa_edge.plant.nature import Fluctuations
 
 FEED_LOT_KG = 10_449.6  # kg REO: 24 t of carbonate at 43.54 %
-LIQUOR_M3 = 20.0
 _LIQUOR_KG = 4_050.0  # kg REO in 20 m3 of liquor
 _CAMPAIGN_KG = {"PN": 2_200.0, "CE": 5_000.0, "LA": 2_700.0}
 _CAR_KG = 207.0  # a car of the tunnel kiln; the rotary kiln is cut each hour
@@ -73,8 +72,8 @@ class Lots:
             "due": [],
         }
 
-    def run(self, last: Mapping[str, Any], start: int, end: int, made: Made) -> tuple[dict[str, Any], list[AnyEvent]]:
-        """Book a minute; returns the new state and what happened in (start, end]."""
+    def run(self, last: Mapping[str, Any], end: int, made: Made) -> tuple[dict[str, Any], list[AnyEvent]]:
+        """Book the minute up to `end`; returns the new state and what happened in it."""
         state = _copied(last)
         events: list[AnyEvent] = []
         if not state["announced"]:

@@ -25,7 +25,6 @@ class Machines:
         self.units = tuple(follows)
         self._load = np.array([loads.index(follows[unit]) for unit in self.units], dtype=np.intp)
         usual = board.usual
-        critical = [unit for unit in self.units if board.column(unit, "freq") < len(board.tags)]
         self._flow = board.columns(self.units, "flow", "held")
         self._run, self._amp = board.columns(self.units, "run"), board.columns(self.units, "amp")
         self._vib = board.columns(self.units, "vib")
@@ -36,7 +35,6 @@ class Machines:
         self._normal = board.normal
         # A small pump has no power signal: its current tells (1.9 A/kW, as the seeds have it).
         self.power = np.array([usual(unit, "amp") / 1.9 for unit in self.units])
-        self._is_critical = np.isin(self.units, critical)
 
     def run(self, minute: Minute, loads: Floats, voltage: float) -> Floats:
         """Run a minute at these loads (by design); returns active powers, kW, in the order of `units`."""

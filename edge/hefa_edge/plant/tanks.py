@@ -10,8 +10,6 @@ from hefa_edge.plant.process import Layout
 from hefa_edge.plant.substances import VOLUME
 
 VOLUME_M3 = 50.0
-# Reagents and organic come by pipe and are kept near their level.
-SUPPLY = ("TK-124", "TK-231", "TK-236", "TK-237", "TK-238")
 
 
 class Tanks:

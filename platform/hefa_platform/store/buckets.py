@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 Step = Literal["1m", "15m", "1h", "1d", "plantday", "shift", "month"]
-STEPS: tuple[Step, ...] = get_args(Step)
 FIXED: dict[Step, timedelta] = {
     "1m": timedelta(minutes=1),
     "15m": timedelta(minutes=15),
