@@ -1,7 +1,11 @@
-"""Every word that a page shows, by id: `words/<language>.toml` for all pages, `<app>/words.<language>.toml` for an app.
+"""The words of pages, by id: `words/<language>.toml` for all pages, `<app>/words.<language>.toml` for an app.
 
-Code and templates name words by id; nothing that a person reads is written anywhere else. Placeholders are Python
-format fields. An id ending in `_one` is used instead when the field `n` is 1. An id stands in one file only.
+Templates, scripts and what makes pages (`views.py`, `page.py`, `host.py` …) name words by id and hold none of their own.
+What REST answers as well is not in here: why a figure is not known, what it was reckoned from, what is wrong with a
+question. The module that knows it says it once, in English, and pages show it as it came.
+
+Placeholders are Python format fields. An id ending in `_one` is used instead when the field `n` is 1. An id stands in
+one file only.
 """
 
 import tomllib

@@ -1,5 +1,7 @@
+import ast
 import re
 import string
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -95,6 +97,36 @@ def test_templates_hold_no_words_of_their_own(path: Path) -> None:
     shown = re.sub(r"[\w-]+=", " ", " ".join(parser.found))  # a macro may be a run of attributes
     words = re.findall(r"[A-Za-z]{2,}", shown)
     assert set(words) <= {"UCUM", "pH", "PrNd"}
+
+
+MAKERS = sorted({*HERE.glob("*/views.py"), *HERE.glob("*/wall.py"), *(HERE / f"{name}.py" for name in (
+    "figures", "host", "page", "period", "question", "report", "view"))})  # fmt: skip
+SENTENCE = re.compile(r"(?:[A-Za-z][a-z’']+ ){2,}[A-Za-z]")
+
+
+def sentences(node: ast.AST) -> Iterator[str]:
+    """What reads like a sentence, but for docstrings, the log, what REST says of a route, and errors."""
+    if isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        return
+    if isinstance(node, ast.Call) and re.match(r"(logger\.|Refused\b|ValueError\b)", ast.unparse(node.func)):
+        return
+    if isinstance(node, ast.keyword) and node.arg in ("summary", "description"):
+        return
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and SENTENCE.search(node.value):
+        yield node.value
+    for inner in ast.iter_child_nodes(node):
+        yield from sentences(inner)
+
+
+@pytest.mark.parametrize("path", MAKERS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_what_makes_pages_holds_no_words_of_its_own(path: Path) -> None:
+    assert list(sentences(ast.parse(path.read_text("utf-8")))) == []
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("static/*.js")), ids=lambda p: p.name)
+def test_scripts_hold_no_words_of_their_own(path: Path) -> None:
+    code = re.sub(r"^\s*(//|/?\*).*$|\s//.*$|\$\{[^}]*\}", "", path.read_text("utf-8"), flags=re.M)
+    assert [text for text in re.findall(r"""["'`]([^"'`\n]*)["'`]""", code) if SENTENCE.search(text)] == []
 
 
 def test_a_word_that_stands_in_two_files_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
