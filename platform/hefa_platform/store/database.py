@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from hefa_platform.store import binary_array
+from hefa_platform.store.columns import as_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Database:
             min_size=min_size,
             max_size=max_size,
             kwargs=self._options,
-            configure=binary_array.register,
+            configure=as_parameters,
             check=ConnectionPool.check_connection if tried else None,
             reconnect_timeout=2.0,
             timeout=patience_s,
