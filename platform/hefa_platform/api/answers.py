@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -66,6 +68,14 @@ def named(request: Request, name: str, content: Mapping[str, object], table: Cal
     if as_csv:
         return to_csv(name, *table(), headers=headers)
     return Response(body, 200, headers, "application/json")
+
+
+def plain(column: npt.NDArray[np.float64]) -> list[float | None]:
+    """A column as it is answered: None where it is NaN, nothing known."""
+    found: list[float | None] = column.tolist()
+    for k in np.flatnonzero(np.isnan(column)).tolist():
+        found[k] = None
+    return found
 
 
 def to_csv(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from hefa_platform.api.answers import NAMED, named
+from hefa_platform.api.answers import NAMED, named, plain
 from hefa_platform.api.guard import Caller, Viewer
 from hefa_platform.api.params import Answer, Asked, Instant, Text, example, zone
 from hefa_platform.api.problems import Problem, nearest, responses
@@ -129,14 +129,19 @@ def answer(caller: Caller, asked: Question) -> list[dict[str, Any]]:
     """The rows, each a `Row` as plain values, in its order of fields."""
     elapsed = elapsed_s(asked.starts, asked.start, asked.end, datetime.now(UTC))
     found = store.consumption(caller.database, asked.meters, asked.by, asked.starts, asked.start, asked.end, elapsed)
+    starts = [max(asked.start, instant) for instant in asked.starts[:-1]]
+    ends = [min(asked.end, instant) for instant in asked.starts[1:]]
     return [
         {
-            "key": row.key, "carrier": row.carrier, "material": row.material, "unit": row.unit,
-            "start": max(asked.start, asked.starts[row.k]), "end": min(asked.end, asked.starts[row.k + 1]),
-            "value": row.value, "measured": row.measured, "estimated": row.estimated, "unknown": row.unknown,
-            "coverage": row.coverage,
+            "key": use.key, "carrier": use.carrier, "material": use.material, "unit": use.unit, "start": start,
+            "end": end, "value": value, "measured": measured, "estimated": estimated, "unknown": unknown,
+            "coverage": coverage,
         }
-        for row in found
+        for use in found
+        for start, end, value, measured, estimated, unknown, coverage in zip(
+            starts, ends, plain(use.value), plain(use.measured), plain(use.estimated), plain(use.unknown),
+            plain(use.coverage), strict=True,
+        )
     ]  # fmt: skip
 
 

@@ -6,13 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
 from hefa_contract.units import IncompatibleUnits, conversion
-from hefa_platform.api.answers import NAMED, named, to_csv, wants_csv
+from hefa_platform.api.answers import NAMED, named, plain, to_csv, wants_csv
 from hefa_platform.api.guard import Caller, Viewer
 from hefa_platform.api.params import Answer, Asked, Instant, TagName, Text, example, micros, moment, zone
 from hefa_platform.api.plant import known
@@ -21,7 +20,7 @@ from hefa_platform.api.ranges import check_points, check_range, elapsed_s, span,
 from hefa_platform.store import series as store
 from hefa_platform.store import tags as tag_store
 from hefa_platform.store.buckets import FIXED, Calendar, Step, floor
-from hefa_platform.store.series import Agg
+from hefa_platform.store.series import Agg, Column
 
 router = APIRouter(prefix="/v1", tags=["readings"])
 
@@ -33,7 +32,6 @@ LEGAL: dict[str, tuple[Agg, ...]] = {
     "state": ("last", "first", "min", "max", "count"),
 }
 AskedStep = Literal["auto", "raw", "1m", "15m", "1h", "1d", "plantday", "shift", "month"]
-Column = npt.NDArray[np.float64]  # NaN where nothing is known
 _COLUMNS = ("tag", "unit", "agg", "ts", "value", "min", "max", "coverage", "quality")
 RAW_WITHIN = timedelta(hours=1)  # `auto` does not look for raw readings over longer ranges
 
@@ -255,7 +253,7 @@ def _bucketed(
             low[part.k], high[part.k] = part.min, part.max
     coverage = np.zeros(len(ts))
     np.divide(covered_s, elapsed, out=coverage, where=(elapsed > 0) & ~np.isnan(covered_s))
-    quality = _plain(worst, worst < 0)
+    quality = [None if code < 0 else code for code in worst.tolist()]
     # A falling scale would swap the envelope; no unit has one.
     value, low, high = (scale.column(column) for column in (value, low, high))
     return _columns(tag, scale, agg, ts, value, low, high, np.minimum(coverage, 1.0), quality)
@@ -266,19 +264,10 @@ def _columns(
     high: Column, coverage: Column, quality: list[int | None],
 ) -> dict[str, Any]:  # fmt: skip
     """A `Series`: plain, because to check each of its points again would take longer than to find them."""
-    envelope = [_plain(column, np.isnan(column)) for column in (value, low, high)]
     return {
-        "tag": tag.name, "unit": scale.unit, "agg": agg, "ts": ts, "value": envelope[0], "min": envelope[1],
-        "max": envelope[2], "coverage": coverage.tolist(), "quality": quality,
+        "tag": tag.name, "unit": scale.unit, "agg": agg, "ts": ts, "value": plain(value), "min": plain(low),
+        "max": plain(high), "coverage": plain(coverage), "quality": quality,
     }  # fmt: skip
-
-
-def _plain(column: npt.NDArray[Any], absent: npt.NDArray[np.bool_]) -> list[Any]:
-    """A column as a list, with None where it is absent."""
-    found: list[Any] = column.tolist()
-    for k in np.flatnonzero(absent):
-        found[k] = None
-    return found
 
 
 def _rows(found: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:

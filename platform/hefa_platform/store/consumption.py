@@ -7,16 +7,18 @@ flow that another one bills, contribute nothing.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import numpy as np
 from psycopg.rows import class_row
 
 from hefa_contract.units import conversion
 from hefa_platform.store import series
 from hefa_platform.store.database import Database
+from hefa_platform.store.series import Column, Used, plus
 
 By = Literal["total", "area", "line", "meter"]
 TOTAL = "site"
@@ -71,25 +73,24 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Use of one medium under one key in bucket `k`. `value` is measured + estimated; None when both are absent.
+class Use:
+    """Use of one medium under one key, in every bucket. `value` is measured + estimated. NaN: nothing is known.
 
-    `coverage` 0–1 is the share of the asked time that the meters behind the row covered, on average.
+    `coverage` 0–1 is the share of the asked time that the meters behind it covered, on average.
     """
 
     key: str
     carrier: str | None
     material: str | None
     unit: str
-    k: int
-    measured: float | None
-    estimated: float | None
-    unknown: float | None
-    coverage: float
+    measured: Column
+    estimated: Column
+    unknown: Column
+    coverage: Column
 
     @property
-    def value(self) -> float | None:
-        return add(self.measured, self.estimated)
+    def value(self) -> Column:
+        return plus(self.measured, self.estimated)
 
 
 def meters(database: Database, site: str) -> list[Meter]:
@@ -147,25 +148,25 @@ def consumption(
     start: datetime,
     end: datetime,
     elapsed_s: Sequence[float],
-) -> list[Row]:
-    """Use seen by the billing meters among `found`, by medium, key and bucket, over the minutes of [start, end).
+) -> list[Use]:
+    """Use seen by the billing meters among `found`, by medium and key, over the minutes of [start, end).
 
-    `starts` as of `Calendar.starts`; `elapsed_s[k]` are the seconds of bucket k that have been. A row for every
-    medium, key and bucket, also where nothing is known.
+    `starts` as of `Calendar.starts`; `elapsed_s[k]` are the seconds of bucket k that have been.
     """
     counted = billed(found)
-    used = {(u.tag_id, u.k): u for u in series.used(database, [m.tag_id for m in counted], starts, start, end)}
+    used = series.used(database, [m.tag_id for m in counted], starts, start, end)
     return combine(counted, keys(counted, by), used, elapsed_s)
 
 
 def combine(
     counted: Sequence[Meter],
     booked: dict[int, str],
-    used: dict[tuple[int, int], series.Used],
+    used: Mapping[int, Used],
     elapsed_s: Sequence[float],
-) -> list[Row]:
+) -> list[Use]:
     """Book every meter's register on its own key and take it off its parent's. Pure."""
-    return [_row(sum_, used, k, seconds) for sum_ in sums(counted, booked) for k, seconds in enumerate(elapsed_s)]
+    seconds = np.array(elapsed_s)
+    return [_use(total, used, seconds) for total in sums(counted, booked)]
 
 
 def sums(counted: Sequence[Meter], booked: dict[int, str]) -> list[Sum]:
@@ -193,27 +194,20 @@ def sums(counted: Sequence[Meter], booked: dict[int, str]) -> list[Sum]:
     ]
 
 
-def _row(total: Sum, used: dict[tuple[int, int], series.Used], k: int, seconds: float) -> Row:
-    classes: dict[str, float | None] = {"measured": None, "estimated": None, "unknown": None}
-    covered = 0.0
-    # Nothing is known of a remainder whose parent said nothing: its children alone would make it negative.
-    known = any(term.sign > 0 and (term.meter.tag_id, k) in used for term in total.terms)
+def _use(total: Sum, used: Mapping[int, Used], seconds: Column) -> Use:
+    classes = np.full((3, len(seconds)), np.nan)
+    covered = np.zeros(len(seconds))
+    known = np.zeros(len(seconds), bool)
     for term in total.terms:
-        seen = used.get((term.meter.tag_id, k))
-        if seen is None:
-            continue
-        covered += min(seen.covered_s, seconds)
-        if known:
-            for name in classes:
-                amount = getattr(seen, name)
-                classes[name] = add(classes[name], None if amount is None else amount * term.scale)
+        seen = used[term.meter.tag_id]
+        covered += np.minimum(np.nan_to_num(seen.covered_s), seconds)
+        classes = plus(classes, np.array([seen.measured, seen.estimated, seen.unknown]) * term.scale)
+        if term.sign > 0:
+            known |= ~np.isnan(seen.covered_s)
+    # Nothing is known of a remainder whose parent said nothing: its children alone would make it negative.
+    classes[:, ~known] = np.nan
+    coverage = np.zeros(len(seconds))
+    np.divide(covered, seconds * len(total.terms), out=coverage, where=seconds > 0)
     first = total.terms[0].meter
-    coverage = covered / (seconds * len(total.terms)) if seconds > 0 else 0.0
-    return Row(total.key, first.carrier, first.material, total.unit, k, **classes, coverage=coverage)
-
-
-def add(left: float | None, right: float | None) -> float | None:
-    """Sum in which an absent amount is not zero."""
-    if left is None or right is None:
-        return right if left is None else left
-    return left + right
+    measured, estimated, unknown = classes
+    return Use(total.key, first.carrier, first.material, total.unit, measured, estimated, unknown, coverage)

@@ -17,6 +17,7 @@ from hefa_platform.store.buckets import MINUTE, Range, fixed_width, floor, sourc
 from hefa_platform.store.columns import as_columns
 from hefa_platform.store.database import Connection, Database
 
+Column = npt.NDArray[np.float64]
 Agg = Literal["mean", "min", "max", "first", "last", "count", "increment"]
 
 
@@ -30,26 +31,25 @@ class Rollup:
 
     tag_id: int
     k: npt.NDArray[np.int32]
-    value: npt.NDArray[np.float64]
-    min: npt.NDArray[np.float64]
-    max: npt.NDArray[np.float64]
-    covered_s: npt.NDArray[np.float64]
+    value: Column
+    min: Column
+    max: Column
+    covered_s: Column
     worst: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What one register counted in bucket `k`, in register units, by how well it is known.
+    """What one register counted in every bucket, in register units, by how well it is known.
 
-    `unknown` is what a jump that cannot be believed would say; None means that no reading speaks of the class.
+    `unknown` is what a jump that cannot be believed would say. NaN is not zero: no reading speaks of the class, or,
+    where `covered_s` is NaN, of the bucket.
     """
 
-    tag_id: int
-    k: int
-    measured: float | None
-    estimated: float | None
-    unknown: float | None
-    covered_s: float
+    measured: Column
+    estimated: Column
+    unknown: Column
+    covered_s: Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,23 +167,69 @@ def rollup(
         ).fetchall()
 
 
+# A month of quarter-hours is more than a million minutes for the meters of a site: they are added up tag by tag, as its
+# index is read. All tags at once would not fit in a session's memory.
+_COUNTED: LiteralString = """
+    sum(inc_measured) AS measured, sum(inc_estimated) AS estimated, sum(inc_unknown) AS unknown,
+    coalesce(sum(covered_s), 0) AS covered_s
+"""
+_AMOUNTS: LiteralString = """
+    array_agg(k) AS k, array_agg(coalesce(measured, 'NaN')) AS measured,
+    array_agg(coalesce(estimated, 'NaN')) AS estimated, array_agg(coalesce(unknown, 'NaN')) AS unknown,
+    array_agg(covered_s) AS covered_s
+"""
+
+
+def _used(k: LiteralString) -> LiteralString:
+    return f"""
+    SELECT t.tag_id, settled.* FROM unnest(%(tags)s::integer[]) t(tag_id) CROSS JOIN LATERAL (
+      SELECT {_AMOUNTS} FROM (
+        SELECT {k}, {_COUNTED} FROM (
+          SELECT r.bucket, r.inc_measured, r.inc_estimated, r.inc_unknown, r.covered_s
+            FROM unnest(%(hour_from)s::timestamptz[], %(hour_to)s::timestamptz[]) w("from", "to")
+           CROSS JOIN LATERAL (SELECT * FROM reading_1h WHERE tag_id = t.tag_id
+                                  AND bucket >= w."from" AND bucket < w."to" OFFSET 0) r
+          UNION ALL
+          SELECT r.bucket, r.inc_measured, r.inc_estimated, r.inc_unknown, r.covered_s
+            FROM unnest(%(minute_from)s::timestamptz[], %(minute_to)s::timestamptz[]) w("from", "to")
+           CROSS JOIN LATERAL (SELECT * FROM reading_1m WHERE tag_id = t.tag_id
+                                  AND bucket >= w."from" AND bucket < w."to" OFFSET 0) r
+        ) part GROUP BY k) bucket
+     ) settled WHERE settled.k IS NOT NULL
+    UNION ALL
+    SELECT tag_id, {_AMOUNTS} FROM (
+      SELECT part.tag_id, {k}, {_COUNTED}
+        FROM minutes_now(%(live_tag)s::integer[], %(live_from)s::timestamptz[], %(live_to)s::timestamptz[]) part
+       GROUP BY tag_id, k) bucket
+     GROUP BY tag_id
+    """  # noqa: S608 - literals
+
+
+_USED_EVEN, _USED_UNEVEN = _used(_K_EVEN), _used(_K_UNEVEN)
+
+
 def used(
     database: Database, tag_ids: Sequence[int], starts: Sequence[datetime], start: datetime, end: datetime
-) -> list[Used]:
-    """What registers counted over the minutes of [start, end), by bucket; arguments as for `rollup`."""
+) -> dict[int, Used]:
+    """What registers counted over the minutes of [start, end), by tag; arguments as for `rollup`."""
     width = fixed_width(starts)
-    with database.connection() as connection, connection.cursor(row_factory=class_row(Used), binary=True) as cursor:
-        return cursor.execute(
-            PARTS  # noqa: S608 - literals; input goes by parameters
-            + "SELECT tag_id, "
-            + (_K_EVEN if width is not None else _K_UNEVEN)
-            + """,
-                   sum(inc_measured) AS measured, sum(inc_estimated) AS estimated, sum(inc_unknown) AS unknown, coalesce(sum(covered_s), 0) AS covered_s
-              FROM part GROUP BY tag_id, k
-            """,
+    with database.connection() as connection, connection.cursor(binary=True) as cursor:
+        as_columns(cursor)
+        parts = cursor.execute(
+            _USED_EVEN if width is not None else _USED_UNEVEN,
             parameters(connection, tag_ids, starts, start, end) | {"width": width and width.total_seconds()},
             prepare=True,
         ).fetchall()
+    found = {tag_id: np.full((4, len(starts) - 1), np.nan) for tag_id in tag_ids}
+    for tag_id, k, *amounts in parts:  # a bucket that is partly computed live has two
+        found[tag_id][:, k] = plus(found[tag_id][:, k], np.array(amounts))
+    return {tag_id: Used(*columns) for tag_id, columns in found.items()}
+
+
+def plus(left: Column, right: Column) -> Column:
+    """Sum in which an absent amount, NaN, is not zero."""
+    total: Column = np.where(np.isnan(left), right, np.where(np.isnan(right), left, left + right))
+    return total
 
 
 def raw(
