@@ -226,7 +226,10 @@ def ingest(
         stop.then(process.stop)
         if leash:
             on_leash(process.stop)
-        gc.freeze()  # what is here stays: the collector need not look at it with every few messages
+        # What is here stays, and what comes is freed by its counts: the collector need not look at it with every few
+        # messages, whose lists are long.
+        gc.freeze()
+        gc.set_threshold(20_000)
         process.run()
 
 
