@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import psycopg
 import pytest
 
@@ -49,6 +51,16 @@ def test_a_commit_is_done_or_not_as_the_cut_says(stage) -> None:
                 link.cut_at_commit(where)
                 with pytest.raises(psycopg.OperationalError):
                     connection.commit()
-        assert link.cuts == 2
-        assert admin.execute("SELECT n FROM told").fetchall() == [(1,)]
+        for n, where in enumerate(("request", "reply", "request", "reply"), 2):
+            # A COMMIT that is sent among other statements; later ones of a connection are prepared once and only named.
+            with psycopg.connect(through, prepare_threshold=1 if n > 3 else None) as connection:
+                for k in range(3):
+                    if k == 2:
+                        link.cut_at_commit(where)
+                    with pytest.raises(psycopg.OperationalError) if k == 2 else nullcontext(), connection.pipeline():
+                        connection.execute("INSERT INTO told VALUES (%s)", [10 * n + k])
+                        connection.execute("COMMIT")
+        assert link.cuts == 6
+        told = {n for (n,) in admin.execute("SELECT n FROM told")}
+        assert told == {1, 20, 21, 30, 31, 32, 40, 41, 50, 51, 52}
     scene.row.problems.clear()

@@ -220,6 +220,7 @@ class _PostgresWire:
         self._sent, self._heard = bytearray(), bytearray()
         self._single = 0  # one-byte answers (to SSLRequest, GSSENCRequest) before the stream of messages begins
         self._started = False
+        self._commits: set[bytes] = set()  # names of prepared statements that are a COMMIT, the unnamed one included
 
     def request(self, data: bytes) -> Cut | None:
         self._sent += data
@@ -232,8 +233,19 @@ class _PostgresWire:
                 self._single += 1
             else:
                 self._started = True
-        found = self._started and any(kind == b"Q" and body == b"COMMIT\0" for kind, body in _messages(self._sent))
-        return "request" if found else None
+        found = [self._commits_now(kind, body) for kind, body in (_messages(self._sent) if self._started else ())]
+        return "request" if any(found) else None
+
+    def _commits_now(self, kind: bytes, body: bytes) -> bool:
+        """Whether a message runs a COMMIT: as a query, or as a statement that was prepared."""
+        if kind == b"Q":
+            return body == b"COMMIT\0"
+        first, second, *_ = [*body.split(b"\0", 2), b"", b""]
+        if kind == b"P":  # the statement's name, its text
+            self._commits.discard(first)
+            if second == b"COMMIT":
+                self._commits.add(first)
+        return kind == b"B" and second in self._commits  # the portal's name, the statement's
 
     def reply(self, data: bytes) -> Cut | None:
         self._heard += data
@@ -254,7 +266,7 @@ def _messages(buffer: bytearray) -> list[tuple[bytes, bytes]]:
             break
         if len(buffer) < length + 1:
             break
-        if buffer[:1] in (b"Q", b"C"):
+        if buffer[:1] in (b"Q", b"C", b"P", b"B"):
             found.append((bytes(buffer[:1]), bytes(buffer[5 : length + 1])))
         del buffer[: length + 1]
     return found
