@@ -88,6 +88,61 @@ def test_an_alarm_is_acknowledged_and_shelved_by_those_who_may(
     assert client.post("/api/live/alarms/999999999/ack", json={}).status_code == 404
 
 
+def test_what_is_worked_on_is_taken_out_of_service_by_an_engineer(
+    portal: Any, client: httpx2.Client, viewer: str
+) -> None:
+    looks = {"Authorization": f"Bearer {viewer}"}
+    asked = {"of": " A5-WWT ", "minutes": 90, "reason": "evaporator is being cleaned"}
+    refused = client.post("/api/live/outages", json=asked, headers=looks)
+    assert refused.status_code == 403
+    assert "role engineer" in refused.json()["detail"]
+    taken = client.post("/api/live/outages", json=asked)
+    assert taken.status_code == 201, taken.text
+    place = taken.json()
+    assert (place["of"], place["equipment"], place["reason"]) == ("A5-WWT", "A5-WWT", "evaporator is being cleaned")
+    span = datetime.fromisoformat(place["until"]) - datetime.fromisoformat(place["since"])
+    assert abs(span - timedelta(minutes=90)) < timedelta(minutes=1)
+    signal = client.post("/api/live/outages", json=asked | {"of": TAG}).json()
+    gateway = client.post("/api/live/outages", json=asked | {"of": "gw-a5"}).json()
+    assert (signal["tag"], gateway["edge"]) == (TAG, "gw-a5")
+    listed = client.get("/api/live/outages", headers=looks).json()["items"]
+    assert [one["id"] for one in listed[:3]] == [gateway["id"], signal["id"], place["id"]]
+    assert all(one["by_name"] for one in listed)
+    unknown = client.post("/api/live/outages", json=asked | {"of": "A5-WWX"})
+    assert (unknown.status_code, "A5-WWT" in unknown.json()["detail"]) == (404, True)
+    assert client.post("/api/live/outages", json=asked | {"minutes": 0}).status_code == 422
+    for one in (place, signal, gateway):
+        assert client.post(f"/api/live/outages/{one['id']}/end", json={}, headers=looks).status_code == 403
+        assert client.post(f"/api/live/outages/{one['id']}/end", json={}).json()["active"] is False
+    assert client.get("/api/live/outages").json()["items"] == []
+    assert client.post("/api/live/outages/999999999/end", json={}).status_code == 404
+
+
+def test_out_of_service_on_a_phone_by_keyboard(open_page: Any) -> None:
+    page, witness = open_page("/live", width=390)
+    section = page.locator("#out-of-service")
+    expect(section).to_contain_text("Everything is in service.")
+    section.locator("summary").focus()
+    page.keyboard.press("Enter")
+    section.get_by_label("Tag, equipment or gateway").fill("A4-CALC.NONE")
+    section.get_by_label("Why").fill("kiln relined")
+    page.keyboard.press("Enter")
+    expect(section.get_by_role("status")).to_contain_text("refused")
+    section.get_by_label("Tag, equipment or gateway").fill("A4-CALC")
+    page.keyboard.press("Enter")
+    expect(section.get_by_role("status")).to_have_text("A4-CALC is out of service.")
+    row = section.locator("#outages li")
+    expect(row).to_have_count(1)
+    for said in ("A4-CALC", "all alarms", "kiln relined", "until"):
+        expect(row).to_contain_text(said)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    back = section.get_by_role("button", name="Put A4-CALC back into service")
+    back.focus()
+    page.keyboard.press("Enter")
+    expect(section).to_contain_text("Everything is in service.")
+    assert [fault for fault in witness.faults if "404" not in fault] == []
+
+
 def test_alarms_on_the_wall(open_page: Any, browser: Any, portal: Any, viewer: str, alarm: int) -> None:
     page, witness = open_page("/live")
     expect(page.locator(f"#ack-{alarm}")).to_be_enabled()
@@ -103,6 +158,7 @@ def test_alarms_on_the_wall(open_page: Any, browser: Any, portal: Any, viewer: s
     looking.get_by_role("button", name="Sign in").click()
     looking.wait_for_url("**/live")
     expect(looking.locator(".who")).to_have_text("viewer")
+    expect(looking.locator("#take-out")).to_be_disabled()
     button = looking.locator(f"#ack-{alarm}")
     expect(button).to_be_disabled()
     expect(button).to_have_attribute("title", "This needs the role operator; your key has viewer.")

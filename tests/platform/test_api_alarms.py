@@ -267,6 +267,7 @@ def test_out_of_service_is_announced_to_nobody(plant_: Site, client: TestClient)
     ended = client.post(f"{url}/{outage['id']}/end", json={"comment": "done"}).json()
     assert (ended["active"], ended["ended"] is not None) == (False, True)
     assert client.post(f"{url}/{outage['id']}/end", json={}).json() == ended, "again changes nothing"
+    assert outage["by_name"].startswith("test ")
     plant_.watch()
     assert client.get(f"/v1/alarms/{alarm['id']}").json()["changes"][-1]["comment"] == "in service again"
     assert newest(client, tag=LEVEL)["state"] == "UNACK"

@@ -9,7 +9,7 @@ base class here.
 """
 
 from hefa_apps.client.access import ROLES, AccessCalls, Me
-from hefa_apps.client.alarms import Alarm, AlarmCalls
+from hefa_apps.client.alarms import Alarm, AlarmCalls, Outage
 from hefa_apps.client.connection import Asking, Check, Connection, Ready, Stream
 from hefa_apps.client.failures import Denied, Missing, Refused, Unavailable
 from hefa_apps.client.intake import Edge, Freshness, IntakeCalls, Pipeline
@@ -40,6 +40,7 @@ __all__ = [
     "Missing",
     "Node",
     "Note",
+    "Outage",
     "Part",
     "Pipeline",
     "Platform",

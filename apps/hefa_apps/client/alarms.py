@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from hefa_apps.client.connection import Asking, span
 
@@ -45,13 +46,40 @@ class Alarm:
 
 
 @dataclass(frozen=True)
+class Outage:
+    """What is out of service: one of tag, equipment (with all below it) and edge; `limit` None: all of its alarms."""
+
+    id: int
+    since: datetime
+    until: datetime
+    reason: str
+    active: bool
+    tag: str | None = None
+    equipment: str | None = None
+    edge: str | None = None
+    limit: str | None = None
+    by_name: str | None = None
+
+    @property
+    def of(self) -> str:
+        """What it is of."""
+        return self.tag or self.equipment or self.edge or ""
+
+
+@dataclass(frozen=True)
+class _Outages:
+    items: tuple[Outage, ...]
+    next: str | None = None
+
+
+@dataclass(frozen=True)
 class _Alarms:
     items: tuple[Alarm, ...]
     next: str | None = None
 
 
 class AlarmCalls(Asking):
-    """Alarms."""
+    """Alarms, and what none are announced of."""
 
     def alarms(self, *, states: Sequence[str] = OPEN, area: str | None = None, most: int = 2000) -> tuple[Alarm, ...]:
         """Return the newest alarms in these states, at most `most`."""
@@ -74,3 +102,16 @@ class AlarmCalls(Asking):
         """Put it aside for a while, saying why. Needs the role operator."""
         body = {"minutes": minutes, "reason": reason}
         return self._send(Alarm, "POST", f"alarms/{alarm}/shelve", body)
+
+    def outages(self, *, most: int = 100) -> tuple[Outage, ...]:
+        """Return what is out of service now, the latest first, at most `most`."""
+        return self._one(_Outages, "alarms/out-of-service", {"active": True, "limit": most}).items
+
+    def take_out(self, kind: Literal["tag", "equipment", "edge"], of: str, minutes: float, reason: str) -> Outage:
+        """Announce no alarm of it for a while, from now on. Needs the role engineer."""
+        body = {kind: of, "minutes": minutes, "reason": reason}
+        return self._send(_Outages, "POST", "alarms/out-of-service", body).items[0]
+
+    def put_back(self, outage: int) -> Outage:
+        """End an outage before its time. Needs the role engineer."""
+        return self._send(Outage, "POST", f"alarms/out-of-service/{outage}/end", {})

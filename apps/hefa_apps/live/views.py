@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from hefa_apps.client import Caller, Catalogue, Missing, Node, Note, Platform, SeriesAnswer, Stream, Tag
-from hefa_apps.live import wall
+from hefa_apps.live import outages, wall
 from hefa_apps.live.model import STRANGERS, Point, points, search, summary
 from hefa_apps.live.wall import plain
 from hefa_apps.page import App, hues, pages, places, starting
@@ -18,6 +18,7 @@ from hefa_apps.session import Asking, key_of
 
 router = APIRouter(tags=["live"])
 router.include_router(wall.router)
+router.include_router(outages.router)
 APP = App("live", router)
 
 Span = Literal["1h", "24h", "7d"]

@@ -19,6 +19,7 @@ from hefa_apps.client import Alarm, Caller, Catalogue, Edge, Latest, Pipeline, S
 from hefa_apps.live import cascade, tanks
 from hefa_apps.live.flowsheet import HEIGHT, WIDTH, LayoutError, checked, sheet
 from hefa_apps.live.model import Point, flows, points, summary, telling
+from hefa_apps.live.outages import SHOWN
 from hefa_apps.page import hues, pages, places, starting
 from hefa_apps.period import resolve
 from hefa_apps.publish import PREFIX
@@ -258,12 +259,13 @@ def _counts(alarms: tuple[Alarm, ...]) -> dict[str, int]:
 
 
 def _shown(request: Request, asking: Caller, catalogue: Catalogue, reference: Reference) -> dict[str, Any]:
-    view, (found_tanks, lately, medians) = _view_and(
+    view, (found_tanks, lately, medians, outages) = _view_and(
         asking,
         catalogue,
         partial(_levels, asking, catalogue),
         partial(_lately, request, asking, catalogue),
         partial(_medians, request, asking, catalogue, reference),
+        partial(asking.outages, most=SHOWN),
     )
     areas = catalogue.root.below("area")
     return {
@@ -276,6 +278,7 @@ def _shown(request: Request, asking: Caller, catalogue: Catalogue, reference: Re
         "reference": reference,
         "tanks": tanks.tanks(view.points, found_tanks),
         "areas": areas,
+        "lines": catalogue.root.below("line"),
         "site": summary(list(view.points.values())),
         "summaries": {area.path: summary(view.of(area.path)) for area in areas},
         "points": {area.path: telling(view.of(area.path), ON_WALL) for area in areas},
@@ -290,6 +293,7 @@ def _shown(request: Request, asking: Caller, catalogue: Catalogue, reference: Re
         "sending": view.sending,
         "alarms": view.alarms,
         "counts": _counts(view.alarms),
+        "outages": outages,
     }
 
 

@@ -101,11 +101,12 @@ function move(tag, value, state) {
 // Alarms, tanks and profiles are reckoned by the portal: fetched as a whole and swapped, when nobody is at work there.
 async function swap(force) {
   const parts = document.getElementById("parts");
-  if (document.visibilityState !== "visible" || (!force && parts.contains(document.activeElement))) return;
+  const busy = [parts, document.getElementById("outages")].some((part) => part.contains(document.activeElement));
+  if (document.visibilityState !== "visible" || (!force && busy)) return;
   const answer = await fetch(`/live/parts?reference=${parts.dataset.reference}`).catch(() => null);
   if (!answer?.ok || answer.redirected) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const id of ["cascades", "tanks", "alarms"]) {
+  for (const id of ["cascades", "tanks", "alarms", "outages"]) {
     const old = document.getElementById(id);
     const next = fresh.getElementById(id);
     const open = [...old.querySelectorAll("details")].map((details) => details.open);
@@ -131,10 +132,48 @@ document.getElementById("parts").addEventListener("click", async (event) => {
     }
     await swap(true);
   } catch (error) {
-    const line = document.getElementById("link");
-    line.textContent = word("live.refused", { why: error.message });
-    line.hidden = false;
-    setTimeout(() => (line.hidden = true), 6000);
+    refuse(error);
+  }
+});
+
+function refuse(error) {
+  const line = document.getElementById("link");
+  line.textContent = word("live.refused", { why: error.message });
+  line.hidden = false;
+  setTimeout(() => (line.hidden = true), 6000);
+}
+
+// What is out of service: the form stands outside what is swapped, so that nothing half written is lost.
+const outage = document.getElementById("outage-form");
+const said = outage.querySelector(".said");
+async function takeOut() {
+  if (!outage.reportValidity()) return;
+  const { of, hours, reason } = Object.fromEntries(new FormData(outage));
+  said.classList.remove("wrong");
+  try {
+    const taken = await send("POST", "/api/live/outages", { of, minutes: Number(hours) * 60, reason });
+    outage.reset();
+    said.textContent = word("live.taken_out", { of: taken.of });
+    await swap(true);
+  } catch (error) {
+    said.textContent = word("live.refused", { why: error.message });
+    said.classList.add("wrong");
+  }
+}
+document.getElementById("take-out").addEventListener("click", takeOut);
+outage.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !event.target.matches("input") || document.getElementById("take-out").disabled) return;
+  event.preventDefault();
+  takeOut();
+});
+document.getElementById("out-of-service").addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-back]");
+  if (!button) return;
+  try {
+    await send("POST", `/api/live/outages/${encodeURIComponent(button.dataset.back)}/end`, {});
+    await swap(true);
+  } catch (error) {
+    refuse(error);
   }
 });
 

@@ -22,7 +22,7 @@ Id = Annotated[int, Path(ge=1, le=2**63 - 1, description="Id of the outage")]
 class Outage(Answer):
     """Something out of service: a tag, all below a place, or a gateway with its tags. `limit` null: all its alarms.
 
-    `active`: in force now. `ended`: put back before its time.
+    `active`: in force now. `ended`: put back before its time. `by_name` is what the key `by` is called.
     """
 
     id: int
@@ -34,6 +34,7 @@ class Outage(Answer):
     until: datetime
     active: bool
     by: str
+    by_name: str | None
     reason: str
     ended: datetime | None
     ended_by: str | None
@@ -123,7 +124,7 @@ def _shown(row: store.Outage) -> Outage:
     return Outage.model_validate(
         {
             "id": row.outage_id, "tag": row.tag, "equipment": row.equipment, "edge": row.edge, "limit": row.level,
-            "since": row.since, "until": row.until, "by": row.by, "reason": row.reason, "ended": row.ended_at,
-            "active": row.ended_at is None and row.until > datetime.now(UTC), "ended_by": row.ended_by,
+            "since": row.since, "until": row.until, "by": row.by, "by_name": row.by_name, "reason": row.reason,
+            "ended": row.ended_at, "active": row.ended_at is None and row.until > datetime.now(UTC), "ended_by": row.ended_by,
         }
     )  # fmt: skip

@@ -16,7 +16,9 @@ from hefa_platform.store.database import Database
 
 @dataclass(frozen=True)
 class Outage:
-    """An outage of one of tag, equipment, edge. `level` None: all alarms of it; `ended_at`: back before `until`."""
+    """An outage of one of tag, equipment, edge, by a key and what it is called. `level` None: all alarms of it;
+    `ended_at`: back before `until`.
+    """
 
     outage_id: int
     tag: str | None
@@ -26,14 +28,17 @@ class Outage:
     since: datetime
     until: datetime
     by: str
+    by_name: str | None
     reason: str
     ended_at: datetime | None
     ended_by: str | None
 
 
 _COLUMNS: LiteralString = """
-    SELECT outage_id, tag.name AS tag, o.equipment, edge.name AS edge, o.level, since, until, by, reason, ended_at, ended_by
+    SELECT outage_id, tag.name AS tag, o.equipment, edge.name AS edge, o.level, since, until, by, api_key.name AS by_name,
+           reason, ended_at, ended_by
       FROM alarm_outage o LEFT JOIN tag USING (tag_id) LEFT JOIN edge ON edge.edge_id = o.edge_id
+      LEFT JOIN api_key ON api_key.key_id = o.by
       LEFT JOIN v_place place ON place.path = o.equipment
      WHERE (%(site)s = '*' OR %(site)s IN (tag.site, edge.site) OR %(site)s = ANY (place.within))
 """
