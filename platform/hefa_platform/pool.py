@@ -5,6 +5,7 @@ those any of them may die. They end with the pool, even when it is killed: each 
 """
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -107,11 +108,16 @@ def worker_command(name: str) -> list[str]:
 
 
 def on_leash(stop: Callable[[], None]) -> None:
-    """Call `stop` when whoever started this process is gone: its end of our standard input closes."""
+    """Call `stop` when whoever started this process is gone: its end of our standard input closes.
+
+    Like the pool, nobody waits longer than PATIENCE_S: a database that does not answer would hold us for ever.
+    """
 
     def wait() -> None:
         while sys.stdin.buffer.read(1024):
             pass
         stop()
+        time.sleep(PATIENCE_S)
+        os._exit(1)
 
     threading.Thread(target=wait, name="leash", daemon=True).start()

@@ -61,6 +61,20 @@ def test_wrong_settings_end_the_pool_at_once(folder: Path) -> None:
     assert Pool("w", 2, command(folder, "sh -c 'exit 2'"), os.environ).run() == 2
 
 
+def test_a_worker_that_cannot_end_is_ended_when_its_pool_was_killed() -> None:
+    code = (
+        "import time; from hefa_platform import pool; pool.PATIENCE_S = 0.2; pool.on_leash(lambda: None);"
+        "print('ready', flush=True); time.sleep(120)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    child.stdin.close()
+    assert child.wait(60) == 1
+    child.stdout.close()
+
+
 def test_a_worker_ends_when_its_pool_was_killed(tmp_path: Path) -> None:
     """The leash: standard input closes."""
     code = (
