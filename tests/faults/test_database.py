@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets as token
 import signal
 import subprocess
 import threading
@@ -13,8 +15,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from faultrig import server as servers
 
+from hefa_contract.envelope import Decoded, Envelope, encode
 from hefa_demo.process import wait_until
+from hefa_platform.store.arrival import Arrival
+from hefa_platform.store.database import Database
+from hefa_platform.store.intake import Intake
 
 
 @pytest.mark.fault("9", "database killed")
@@ -38,6 +45,46 @@ def test_a_database_that_dies_under_load(stage, killable, how: str, long: bool) 
         scene.flows()
     scene.drain()
     scene.judge()
+
+
+def test_what_is_answered_is_on_disk_though_its_commit_did_not_wait(make_database, killable) -> None:
+    """The server flushes nothing by itself here, and is killed right after the answer."""
+    name = f"hefa_fault_{token.token_hex(4)}"
+    dsns = make_database(name, None)
+    groups = [[_message(seq)] for seq in range(3)]
+    answered: list[int] = []
+    try:
+        with psycopg.connect(killable.dsn(), autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+            admin.execute("ALTER SYSTEM SET wal_writer_flush_after = '1GB'")
+            admin.execute("SELECT pg_reload_conf()")
+        with Database(dsns["ingest"], max_size=2) as database:
+            intake = Intake(database, "w1")
+            for seq in (0, 1):
+                intake.stream(groups[seq], lambda seq=seq: groups[seq + 1], lambda _, seq=seq: answered.append(seq))
+            assert answered == [0], "the COMMIT of the second is on its way"
+            intake.settle()
+            assert answered == [0, 1]
+            killable.kill()
+        killable.start()
+        with psycopg.connect(dsns["admin"]) as admin:
+            assert admin.execute("SELECT array_agg(seq ORDER BY seq) FROM ledger").fetchone() == ([0, 1],)
+            assert admin.execute("SELECT count(*) FROM reading").fetchone() == (2,)
+    finally:
+        with psycopg.connect(killable.dsn(), autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM RESET ALL")
+            admin.execute("SELECT pg_reload_conf()")
+        servers.drop(killable.dsn(), name)
+
+
+def _message(seq: int) -> Arrival:
+    now = time.time_ns() // 1000
+    message = Envelope(
+        epoch="e", seq=seq, lane="live", made=now, base=now, tags=["gw-guest.t"], tag=[0], dt=[0], value=[1.0]
+    )
+    payload = encode(message)
+    digest = hashlib.sha256(payload).digest()
+    return Arrival("hefa/v1/gw-guest/data", "gw-guest", payload, digest, decoded=Decoded(message))
 
 
 @pytest.mark.fault("10", "connection cut at COMMIT")
