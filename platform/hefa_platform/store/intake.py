@@ -139,6 +139,7 @@ class Intake:
         suspects = [n for n, arrival in enumerate(arrivals) if arrival.hash in self._guard.suspects]
         if not suspects:
             return self._store(arrivals, following)
+        self.settle()  # alone means alone
         outcomes: dict[int, Outcome] = {}
         others = [n for n in range(len(arrivals)) if n not in suspects]
         if others:
@@ -322,6 +323,7 @@ class Intake:
                     raise _Probe
                 reach("intake.committing")
                 if self._next and written.as_drafted:
+                    # It leaves nothing that the next group leans on, which begins before this is there for others.
                     transaction.enter_context(connection.pipeline())
                     _commit(connection)
                     self._committing = _Committing(group, transaction.pop_all(), _unheard)
