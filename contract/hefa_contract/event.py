@@ -61,11 +61,15 @@ class LabResult(Event, frozen=True, kw_only=True, tag="lab_result"):
 
 
 class MeterSwap(Event, frozen=True, kw_only=True, tag="meter_swap"):
-    """A meter was replaced: `subject` is its counter tag, registers in the counter's unit."""
+    """A meter was replaced: `subject` is its counter tag, registers in the counter's unit.
+
+    `withdrawn` takes back what was declared for this `ts`.
+    """
 
     final: Register
     initial: Register
     reason: str = ""
+    withdrawn: bool = False
 
 
 class Shift(Event, frozen=True, kw_only=True, tag="shift"):

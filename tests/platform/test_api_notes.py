@@ -105,6 +105,25 @@ def test_a_swap_is_an_event_of_the_meter(site: Any, client: TestClient) -> None:
         assert other.post(METER, json=SWAP).status_code == 404
 
 
+def test_a_swap_is_withdrawn(site: Any, client: TestClient) -> None:
+    ts = "2026-03-11T08:00:00+08:00"
+    assert client.post(METER, json=SWAP | {"ts": ts}).status_code == 201
+    with site.client("viewer") as viewer:
+        assert viewer.delete(METER, params={"ts": ts}).status_code == 403
+    with site.client("operator", "ELSEWHERE") as other:
+        assert other.delete(METER, params={"ts": ts}).status_code == 404
+    answer = client.delete(METER, params={"ts": ts, "reason": "another meter"})
+    assert answer.status_code == 200, answer.text
+    said = {"final": 1234.5, "initial": 0.0, "reason": "another meter", "withdrawn": True}
+    assert (answer.json()["ts"], answer.json()["body"]) == ("2026-03-11T00:00:00Z", said)
+    (entry,) = client.get("/v1/audit?action=event.post&limit=1").json()["items"]
+    assert entry["body"]["withdrawn"] is True
+    again = client.delete(METER, params={"ts": ts})
+    assert (again.status_code, again.json()["type"].rpartition(":")[2]) == (404, "swap-unknown")
+    assert "2026-03-11T00:00:00Z" in again.json()["detail"]
+    assert client.delete(METER).status_code == 422
+
+
 @pytest.mark.parametrize(
     ("tag", "change", "status", "says"),
     [

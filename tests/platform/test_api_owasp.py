@@ -31,6 +31,7 @@ LEAST = {
     ("POST", "/v1/alarms/out-of-service/{id}/end"): "engineer",
     ("POST", "/v1/lots"): "operator",
     ("POST", "/v1/meters/{tag}/swap"): "operator",
+    ("DELETE", "/v1/meters/{tag}/swap"): "operator",
     ("POST", "/v1/readings"): "engineer",
     ("POST", "/v1/import"): "engineer",
     ("POST", "/v1/settings/{kind}"): "engineer",

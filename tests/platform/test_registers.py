@@ -75,15 +75,17 @@ class Registers:
                     {"tag": row[0], "ts": row[1]},
                 )
 
-    def swap(self, at: float, final: float, initial: float, tag: str = "register", edge: str = "gw") -> None:
-        """The event that declares a swap, as ingest stores it."""
+    def swap(
+        self, at: float, final: float, initial: float, tag: str = "register", edge: str = "gw", **more: object
+    ) -> None:
+        """The event that declares a swap, or withdraws it, as ingest stores it."""
         self.told += 1
         self.ingest.execute(
             """
             INSERT INTO event (edge_id, epoch, seq, i, type, ts, subject, body)
             SELECT edge_id, 'e', %s, 0, 'meter_swap', %s, %s, %s FROM edge WHERE name = %s
             """,
-            [self.told, T0 + timedelta(seconds=at), tag, Jsonb({"final": final, "initial": initial}), edge],
+            [self.told, T0 + timedelta(seconds=at), tag, Jsonb({"final": final, "initial": initial} | more), edge],
         )
 
     def advance(self, minutes: int) -> None:
@@ -151,7 +153,35 @@ def test_register_step(
         "SELECT * FROM register_step(%s, %s, %s, %s, %s, 1, false)",
         [before, after, hours * 3600, modulus, max_rate],
     ).fetchone()
-    assert tuple(row) == (pytest.approx(amount), is_reset, believed)
+    assert tuple(row) == (pytest.approx(amount), is_reset, believed, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hours", "modulus", "max_rate", "both_ways", "amount", "further"),
+    [
+        (100.0, 400.0, 12.9, 1000, 100, False, 300, 0),
+        (100.0, 400.0, 13, 1000, 100, False, 300, 1000),  # 1,300 are as possible as 300
+        (100.0, 400.0, 33.5, 1000, 100, False, 300, 3000),
+        (400.0, 100.0, 16.9, 1000, 100, False, 700, 0),
+        (400.0, 100.0, 17, 1000, 100, False, 700, 1000),
+        (100.0, 100.0, 25, 1000, 100, False, 0, 2000),
+        (100.0, 400.0, 1000, 1000, None, False, 300, 0),  # nobody knows how much the meter can count
+        (100.0, 400.0, 1000, None, 100, False, 300, 0),
+        (1100.0, 1400.0, 1000, 1000, 100, False, 300, 0),  # no register of this modulus
+        (100.0, 400.0, 6.9, 1000, 100, True, 300, 0),
+        (100.0, 400.0, 7, 1000, 100, True, 300, 1000),  # or 700 the other way
+        (400.0, 100.0, 7, 1000, 100, True, -300, 1000),
+    ],
+)
+def test_rounds_that_nobody_saw_are_told(
+    registers: Registers, before: float, after: float, hours: float, modulus: float | None, max_rate: float | None,
+    both_ways: bool, amount: float, further: float,
+) -> None:  # fmt: skip
+    row = registers.admin.execute(
+        "SELECT * FROM register_step(%s, %s, %s, %s, %s, 0, %s)",
+        [before, after, hours * 3600, modulus, max_rate, both_ways],
+    ).fetchone()
+    assert tuple(row) == (pytest.approx(amount), False, True, pytest.approx(further))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +202,7 @@ def test_a_register_that_counts_both_ways(
     row = registers.admin.execute(
         "SELECT * FROM register_step(%s, %s, 3600, 1000, 100, 0, true)", [before, after]
     ).fetchone()
-    assert tuple(row) == (pytest.approx(amount), is_reset, believed)
+    assert tuple(row) == (pytest.approx(amount), is_reset, believed, 0)
 
 
 def test_a_step_of_the_register_is_believed_however_short_the_time(registers: Registers) -> None:
@@ -183,6 +213,12 @@ def test_a_negative_reading_of_a_register_that_cannot_show_one_is_passed_over(re
     registers.read([(0, 100.0, 192), (60, -20.0, 192), (120, 104.0, 64)])
     registers.settle(10)
     assert registers.total() == (4, 0, 0, 0)
+
+
+def test_what_a_long_silence_hides_lies_between_what_is_estimated_and_what_is_unknown(registers: Registers) -> None:
+    registers.read([(0, 100.0, 192), (60, 130.0, 192), (60 + 2400, 230.0, 192)])  # up to 2,400 may have passed
+    registers.settle(50)
+    assert registers.total() == (30, 100, 2000, 0)
 
 
 def test_a_net_register_counts_back_what_is_given_back(registers: Registers) -> None:
@@ -204,6 +240,26 @@ def test_a_declared_swap_loses_nothing(registers: Registers) -> None:
     registers.swap(90, 512.0, 800.0)  # corrected
     registers.work()
     assert registers.counted()[1] == (7, 0, 0, 0)
+
+
+@pytest.mark.parametrize("at", [60, 61, 90, 119, 120, 3000])  # at the time of a reading, in the minute of one, far off
+def test_a_swap_that_is_withdrawn_was_never_there(registers: Registers, at: int) -> None:
+    registers.read([(0, 500.0, 192), (30, 505.0, 192), (60, 510.0, 192), (120, 520.0, 192), (3600, 620.0, 192)])
+    registers.settle(70)
+    before = registers.counted(), registers.counted(table="reading_1h")
+    registers.swap(at, 700.0, 400.0)
+    registers.work()
+    assert registers.counted() != before[0]
+    registers.swap(at, 700.0, 400.0, edge="other", withdrawn=True)  # not its register
+    registers.swap(at + 1, 700.0, 400.0, withdrawn=True)  # not its time
+    registers.work()
+    assert registers.counted() != before[0]
+    registers.swap(at, 700.0, 400.0, withdrawn=True)
+    registers.work()
+    assert (registers.counted(), registers.counted(table="reading_1h")) == before
+    registers.swap(at, 700.0, 400.0)  # declared again
+    registers.work()
+    assert registers.counted() != before[0]
 
 
 def test_a_swap_far_from_readings_is_estimated_on_either_side(registers: Registers) -> None:
@@ -248,6 +304,18 @@ def test_a_swap_beyond_the_readings_that_are_kept_changes_no_rollup(registers: R
     assert registers.counted() == before
 
 
+def test_a_swap_stays_when_the_readings_around_it_are_gone(registers: Registers) -> None:
+    registers.read([(0, 500.0, 192), (60, 510.0, 192), (120, 520.0, 192)])
+    registers.swap(90, 515.0, 515.0)
+    registers.settle(10)
+    before = registers.counted()
+    registers.admin.execute("DELETE FROM reading WHERE ts < %s", [T0 + 2 * MINUTE])
+    registers.swap(90, 515.0, 515.0, withdrawn=True)
+    registers.work()
+    assert registers.counted() == before
+    assert registers.admin.execute("SELECT count(*) FROM meter_swap").fetchone() == (1,)
+
+
 # --- histories with known truth --------------------------------------------------------------------------------------
 
 
@@ -276,7 +344,8 @@ def histories(draw: st.DrawFn) -> History:
         at += seconds
         register = (register + amount) % MODULUS
         since += amount
-        if what == "b":
+        # Bad readings do not make a gap so long that the register may have rolled over unseen.
+        if what == "b" and at - point <= 60:
             history.readings.append((at, draw(st.sampled_from([None, 0.0, 5e8])), 0))
             continue
         if what == "s":

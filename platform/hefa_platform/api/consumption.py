@@ -25,7 +25,8 @@ class Row(Answer):
     """Use of one carrier or material under one key in [start, end).
 
     `value` = measured + estimated, null where both are absent. `estimated` is spread over a time without readings,
-    `unknown` is what a jump would say that the meter cannot have counted: it is in no value. The classes of
+    `unknown` is what a jump would say that the meter cannot have counted, or what it may have counted besides in a time
+    so long that its register may have rolled over unseen: it is in no value. The classes of
     `unaccounted` are differences between meters and may be negative. `coverage` 0–1: how much of the time the
     meters behind the row covered.
     """

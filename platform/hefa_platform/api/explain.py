@@ -46,7 +46,8 @@ _REGISTER = (
     "Between two readings a register counts their difference; a smaller number is a rollover at the modulus where the "
     "meter can have counted that much, else a reset, after which the new number is all that is known; a declared swap "
     "ends one register and begins another. Measured: readings at most two heartbeats apart. Estimated: further apart, "
-    "or since a reset. Unknown: more than the meter can count in that time; it is in no value."
+    "or since a reset. Unknown: more than the meter can count in that time, or rounds of its "
+    "register that nobody saw; it is in no value."
 )
 
 _GAUGE = (

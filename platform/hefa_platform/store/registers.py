@@ -1,7 +1,7 @@
 """Meter swaps: where a register ends and another begins.
 
 A declared swap is an event like any other, and more: the database makes it a point of the register's history
-(`meter_swap`, schema 0010), whoever stores it, and the refresh computes again what it touches. What is counted between
+(`meter_swap`, schemas 0010 and 0018), whoever stores it, and the refresh computes again what it touches. What is counted between
 two points is `register_step`'s business.
 """
 
@@ -22,6 +22,16 @@ class Swap:
     ts: datetime
     final: float
     initial: float
+
+
+def declared(database: Database, tag_id: int, ts: datetime) -> tuple[Swap, bool] | None:
+    """The swap declared for this very instant, and whether the readings around it are kept, so that it can be withdrawn."""
+    with database.connection() as connection:
+        row = connection.execute(
+            "SELECT final, initial, can_recompute(tag_id, ts) FROM meter_swap WHERE tag_id = %s AND ts = %s",
+            [tag_id, ts],
+        ).fetchone()
+    return None if row is None else (Swap(tag_id, ts, row[0], row[1]), row[2])
 
 
 def swaps(database: Database, tag_ids: Sequence[int], start: datetime, end: datetime) -> list[Swap]:
