@@ -15,7 +15,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hefa_contract.envelope import parse_correlation
@@ -236,7 +236,7 @@ class Publisher:
 
     def _take_acks(self, session: Session) -> None:
         acks, session.acks = session.acks, []
-        now = time.monotonic()
+        now, before = time.monotonic(), self._delay.first_s
         if acks:
             self._heard = now
         mine = [ack for ack in acks if ack.epoch == self._outbox.epoch]
@@ -250,6 +250,8 @@ class Publisher:
                 self._oversize.pop(seq, None)
                 if flight is not None and flight.timed:
                     self._delay.acknowledged(now - flight.sent)
+            if self._delay.first_s < before:
+                self._hasten([flight for flight in self._flights.values() if flight.timed], self._delay.first_s)
         if any(self._reused(ack) for ack in mine):
             epoch = self._outbox.rebatch()
             self._flights.clear()
@@ -296,10 +298,13 @@ class Publisher:
             return
         self._say("ingest", "an ingest worker accepts data", logging.INFO)
         self._begin_backlog()
+        self._hasten(self._flights.values(), self._delay.measured_s)
+
+    def _hasten(self, flights: Iterable[_Flight], rto: float) -> None:
+        """Have messages wait no longer than `rto` from now: what made them wait longer is over."""
         now = time.monotonic()
-        for flight in self._flights.values():
-            flight.rto = self._delay.first_s
-            flight.due = min(flight.due, now + self._jittered(self._delay.measured_s))
+        for flight in flights:
+            flight.rto, flight.due = rto, min(flight.due, now + self._jittered(rto))
 
     def _stop_timing(self) -> None:
         """What comes after a pause or over another connection says nothing of how long acks take."""
@@ -322,8 +327,9 @@ class Publisher:
                 return
             items = self._outbox.pending(flight.seq - 1, flight.seq, 1)
             if items:
-                flight.rto, flight.timed = min(flight.rto * 2, RTO_MAX_S), False
+                flight.timed = False
                 if flight.due:  # its time is up, and it was not lost with a connection
+                    flight.rto = min(flight.rto * 2, RTO_MAX_S)
                     self._delay.expired(flight.rto)
                 self._send(session, items[0], flight, now)
             else:  # given up meanwhile

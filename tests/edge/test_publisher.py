@@ -117,6 +117,19 @@ def test_a_slow_platform_is_soon_waited_for(platform, outbox, publisher, until) 
         answer.join()
 
 
+def test_after_a_pause_nothing_waits_for_as_long_as_before(platform, outbox, publisher, until) -> None:
+    platform.answer = lambda heard: None
+    platform.accept()
+    outbox.append([envelope()])
+    session = publisher(rto_s=0.5)
+    until(lambda: len(platform.heard) >= 3)  # sent again after 0.5 s, 1 s; the next time would be after 2 s
+    platform.accept(False)
+    until(lambda: not session.link.accepting)
+    before = len(platform.heard)
+    platform.accept()
+    until(lambda: any(heard.expiry <= 2 for heard in platform.heard[before:]))  # twice the shortest
+
+
 def test_it_pauses_while_nobody_accepts(platform, outbox, publisher, until, caplog) -> None:
     caplog.set_level(logging.INFO)
     platform.accept(False)
