@@ -1,4 +1,5 @@
-"""The books close, as a customer reads them by REST: meters' trees, energy against truth, elements in against out.
+"""The books close, as a customer reads them by REST: meters' trees, energy and reagents against truth, elements in
+against out.
 
 Hours of history from the simulated plant; what truly was comes from its own ledger, which the platform never sees.
 """
@@ -37,6 +38,13 @@ faults = [
 """
 # g of oxide per g of metal: the ledger of truth counts metal.
 OXIDE = {"La": 1.1728, "Ce": 1.2284, "Pr": 1.2082, "Nd": 1.1664}
+# What the ledger of truth counts of a reagent, and g of pure substance per g of that.
+REAGENTS = {
+    "HCl": ("Cl", 36.461 / 35.453),
+    "NaOH": ("Na", 39.997 / 22.990),
+    "Na2CO3": ("Na", 105.988 / (2 * 22.990)),
+    "NH4HCO3": ("N", 79.056 / 14.007),
+}
 
 
 class Books:
@@ -122,6 +130,13 @@ def test_the_books_close(stack: Any, broker: Broker, tmp_path: Path, seeds_dir: 
             lost = falls.count(name) * was / (60 * (HOURS - 1))
             within = 0.01 * was + 0.25
             assert was - lost - within <= amount <= was + within, name
+
+    # Reagents, as pure substance: what the loops counted is what the plant took in, and each line's part adds up to it.
+    for reagent, (element, per) in REAGENTS.items():
+        (total,) = books.use("total", material=reagent).values()
+        assert total == pytest.approx(truth["streams"]["in"][reagent][element] * per, rel=0.015), reagent
+        for by in ("area", "line"):
+            assert sum(books.use(by, material=reagent).values()) == pytest.approx(total, rel=1e-6), (reagent, by)
 
     # Rare earths: what the belts brought, and what extraction took in, gave out and put by, as a whole and by element.
     carbonate = truth["streams"]["in"]["carbonate"]
