@@ -95,7 +95,9 @@ def exact(value: float | None, ucum: str | None = None) -> str:
 
 
 def percent(part: float | None, places: int = 0) -> str:
-    """Return a share 0–1 as per cent. Only what is complete reads 100 %, only what is nothing reads 0 %."""
+    """Return a share 0–1 as per cent. Only what is complete reads 100 %, only what is nothing 0 %: what is less than the
+    last digit tells reads `<0.1 %`.
+    """
     if part is None or not math.isfinite(part):
         return DASH
     shown = round(part * 100, places)
@@ -103,7 +105,7 @@ def percent(part: float | None, places: int = 0) -> str:
     if shown >= 100 and part < 1:
         shown = 100 - step
     if shown <= 0 and part > 0:
-        shown = step
+        return f"<{number(step, places)}{THIN}%"
     return f"{number(shown, places)}{THIN}%"
 
 

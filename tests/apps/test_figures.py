@@ -93,7 +93,7 @@ def test_decimals_of_a_range_and_its_limits(
 
 @pytest.mark.parametrize(
     ("part", "text"),
-    [(1.0, f"100{N}%"), (0.9996, f"99{N}%"), (0.0, f"0{N}%"), (0.0004, f"1{N}%"), (0.25, f"25{N}%"), (None, "–")],
+    [(1.0, f"100{N}%"), (0.9996, f"99{N}%"), (0.0, f"0{N}%"), (0.0004, f"<1{N}%"), (0.25, f"25{N}%"), (None, "–")],
 )
 def test_only_what_is_complete_reads_as_complete(part: float | None, text: str) -> None:
     assert figures.percent(part) == text

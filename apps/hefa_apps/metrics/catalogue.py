@@ -53,6 +53,8 @@ class Metric:
         for name, text in vars(self).items():
             if isinstance(text, str) and name != "id":
                 changed[name] = text.replace("{subject}", subject).replace("{unit}", unit)
+                if name == "name":  # carriers are written small where they are no beginning
+                    changed[name] = changed[name][:1].upper() + changed[name][1:]
         return replace(self, **changed)
 
 

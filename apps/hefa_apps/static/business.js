@@ -2,7 +2,7 @@
 
 import "./rest.js";
 import { chart } from "./chart.js";
-import { number } from "./figures.js";
+import { capital, number } from "./figures.js";
 
 chart("business-money", (data, look) => {
   const rows = data.lines.filter((row) => row.money !== null).map((row) => ({ ...row, signed: row.group === "product" ? row.money : -row.money })).reverse();
@@ -11,7 +11,7 @@ chart("business-money", (data, look) => {
     legend: { show: false },
     grid: { left: 8, right: 48, top: 28, bottom: 4, containLabel: true },
     xAxis: { ...look.y(data.currency), axisLabel: { ...look.y("").axisLabel, hideOverlap: true } },
-    yAxis: look.x(rows.map((row) => row.name)),
+    yAxis: look.x(rows.map((row) => capital(row.name))),
     tooltip: { ...look.base().tooltip, formatter: ([p]) => look.tip(p.name, [["", `${number(p.value, 0)} ${data.currency}`, p.color]]) },
     series: [{ type: "bar", barMaxWidth: 22, emphasis: { disabled: true }, data: rows.map((row) => ({ value: row.signed, itemStyle: { color: look.colour(row.signed < 0 ? "warn" : "ok") } })) }],
   };

@@ -1,7 +1,7 @@
 // The parts of an energy page: fetched beside each other once the page stands, then their charts are drawn.
 
 import { chart, stamp } from "./chart.js";
-import { number, time, unit, word } from "./figures.js";
+import { capital, number, time, unit, word } from "./figures.js";
 import { send } from "./send.js";
 
 const BAND = { sharp: "peak", peak: "peak", flat: "flat", valley: "valley", deep: "valley" };
@@ -13,6 +13,7 @@ const draw = {
     const points = data.points.map((p) => [Date.parse(p.start), p.value]);
     const long = points.length > 300; // quarters of an hour: dates tell more than clocks
     const axis = look.t();
+    const along = (Date.parse(data.peak_at) - points[0]?.[0]) / (points.at(-1)?.[0] - points[0]?.[0]); // its label stays inside
     if (long) axis.axisLabel = { ...axis.axisLabel, formatter: (ms) => time(ms, { day: "numeric", month: "short" }) };
     return {
       ...look.base(),
@@ -22,7 +23,7 @@ const draw = {
       series: [{
         name: word("energy.demand"), type: "line", step: "end", showSymbol: false, sampling: "max", data: points, color: look.of("electricity"),
         lineStyle: { width: 1.4 }, emphasis: { disabled: true },
-        markPoint: { symbol: "circle", symbolSize: 9, silent: true, label: { show: true, position: Date.parse(data.peak_at) - points[0][0] > 0.9 * (points.at(-1)[0] - points[0][0]) ? "left" : "top", color: look.colour("ink-2"), fontSize: look.size, formatter: `${word("energy.peak")} ${number(data.peak, 0)} kW` }, data: [{ coord: [Date.parse(data.peak_at), data.peak] }] },
+        markPoint: { symbol: "circle", symbolSize: 9, silent: true, label: { show: true, position: along > 0.9 ? "left" : along < 0.15 ? "right" : "top", color: look.colour("ink-2"), fontSize: look.size, formatter: `${word("energy.peak")} ${number(data.peak, 0)} kW` }, data: [{ coord: [Date.parse(data.peak_at), data.peak] }] },
         markLine: { symbol: "none", silent: true, label: { show: false }, lineStyle: { color: look.colour("ink-3"), type: "dashed" }, data: [{ yAxis: data.mean }] },
       }],
     };
@@ -44,7 +45,7 @@ const draw = {
     const areas = data.nodes.filter((n) => n.kind === "area");
     const tint = (n) => (n.kind === "carrier" ? look.of(n.id) : n.id === "unaccounted" || n.id === "loss" ? look.colour("ink-3", 0.6) : look.hue((areas.findIndex((a) => n.id.startsWith(a.id)) % 8) + 1));
     const narrow = matchMedia("(max-width: 760px)").matches;
-    const label = (id) => (id === "unaccounted" ? word("unaccounted") : id === "loss" ? word("energy.loss") : id);
+    const label = (id) => (id === "unaccounted" ? word("unaccounted") : id === "loss" ? word("energy.loss") : capital(id));
     return {
       ...look.base(),
       tooltip: { ...look.base().tooltip, trigger: "item", formatter: (p) => look.tip(p.dataType === "edge" ? `${label(p.data.source)} → ${label(p.data.target)}` : label(p.name), [["", `${number(p.value, 0)} ${unit(data.unit)}`]]) },
@@ -52,6 +53,7 @@ const draw = {
         type: "sankey", data: data.nodes.map((n) => ({ name: n.id, itemStyle: { color: tint(n) } })), links: data.links,
         nodeAlign: "justify", nodeGap: 8, nodeWidth: 14, draggable: false, left: 4, right: narrow ? 90 : 170, top: 6, bottom: 6, emphasis: { focus: "adjacency" },
         lineStyle: { color: "source", opacity: 0.28, curveness: 0.5 },
+        labelLayout: { hideOverlap: true }, // of what is too small for its name the table and the pointer tell
         label: { color: look.colour("ink"), fontSize: look.size, fontFamily: "Inter, sans-serif", formatter: (p) => (narrow ? label(p.name) : `${label(p.name)}  ${number(p.value, 0)}`) },
       }],
     };

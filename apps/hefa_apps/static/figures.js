@@ -8,6 +8,9 @@ const words = shell.words;
 const ahead = shell.now - Date.now();
 export const now = () => Date.now() + ahead;
 
+// A name as it stands at a beginning: carriers are written small elsewhere.
+export const capital = (name) => name.slice(0, 1).toUpperCase() + name.slice(1);
+
 export function word(id, fields = {}) {
   return words[id].replace(/\{(\w+)\}/g, (_, name) => fields[name]);
 }
