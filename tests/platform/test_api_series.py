@@ -303,6 +303,28 @@ def test_all_readings_of_a_range_leave_as_csv_however_many(told: Any) -> None:
     assert len({(row["tag"], row["ts"]) for row in rows}) == len(rows)
 
 
+def test_late_readings_that_are_not_added_up_yet_are_told(told: Any) -> None:
+    to = DAY + timedelta(hours=3)
+    asked = {"from": DAY.isoformat(), "to": to.isoformat(), "step": "1h"}
+
+    def ready(client: TestClient, path: str, **query: str) -> datetime:
+        return datetime.fromisoformat(client.get(path, params=asked | query).json()["added_up_to"])
+
+    with told.client() as client:
+        everything = [("/v1/series", {"tag": REGISTER}), ("/v1/consumption", {"carrier": "water"})]
+        assert [ready(client, path, **query) for path, query in everything] == [to, to]
+        late = [to + timedelta(hours=1), DAY + timedelta(minutes=90), DAY + timedelta(minutes=100)]
+        told.execute(
+            "INSERT INTO rollup_dirty (tag_id, from_ts, to_ts) "
+            "SELECT tag_id, ts, ts FROM tag CROSS JOIN unnest(%s::timestamptz[]) AS ts WHERE name = %s", late, REGISTER,
+        )  # fmt: skip
+        assert [ready(client, path, **query) for path, query in everything] == [late[1]] * 2
+        assert ready(client, "/v1/series", tag=PH) == to
+        assert ready(client, "/v1/series", tag=REGISTER, step="raw") == to
+        told.settle(DAY, DAY + timedelta(hours=5))
+        assert [ready(client, path, **query) for path, query in everything] == [to, to]
+
+
 def test_an_answer_is_sent_once_until_late_data_changes_it(told: Any) -> None:
     query = {"tag": REGISTER, "from": DAY.isoformat(), "to": (DAY + timedelta(hours=5)).isoformat(), "step": "1h"}
     paths = {

@@ -17,6 +17,7 @@ from hefa_platform.store import consumption as store
 from hefa_platform.store import tags as tag_store
 from hefa_platform.store.buckets import Calendar, Step
 from hefa_platform.store.consumption import By
+from hefa_platform.store.series import added_up_to
 
 router = APIRouter(prefix="/v1", tags=["consumption"])
 
@@ -46,6 +47,7 @@ class Row(Answer):
 
 _EXAMPLE: dict[str, object] = {
     "from": "2026-11-21T16:00:00Z", "to": "2026-11-22T16:00:00Z", "step": None, "tz": "Asia/Shanghai", "by": "area",
+    "added_up_to": "2026-11-22T16:00:00Z",
     "rows": [
         {"key": key, "carrier": "water", "material": None, "unit": "m3", "start": "2026-11-21T16:00:00Z",
          "end": "2026-11-22T16:00:00Z", "value": value, "measured": value, "estimated": 0.0, "unknown": 0.0,
@@ -56,7 +58,10 @@ _EXAMPLE: dict[str, object] = {
 
 
 class Consumption(Answer):
-    """Use over [from, to), whole minutes: a row for each key and bucket, those of one carrier or material together."""
+    """Use over [from, to), whole minutes: a row for each key and bucket, those of one carrier or material together.
+
+    `added_up_to` is `to`, or earlier while readings that came late are still being added up: what follows may change.
+    """
 
     model_config = example(**_EXAMPLE)
 
@@ -65,6 +70,7 @@ class Consumption(Answer):
     step: Step | None
     tz: str
     by: By
+    added_up_to: datetime
     rows: list[Row]
 
 
@@ -104,10 +110,11 @@ def consumption(caller: Viewer, request: Request, query: Annotated[Ask, Query()]
     below it. A meter that serves the whole site is booked on the site. Check meters count nothing.
     """
     asked = ask(caller, query)
+    ready = added_up_to(caller.database, [meter.tag_id for meter in asked.meters], asked.start, asked.end)
     rows = answer(caller, asked)
     content = {
         "from": asked.start, "to": asked.end, "step": asked.step, "tz": asked.calendar.zone.key, "by": asked.by,
-        "rows": rows,
+        "added_up_to": ready, "rows": rows,
     }  # fmt: skip
     return named(request, "consumption", content, lambda: (tuple(Row.model_fields), (list(r.values()) for r in rows)))
 

@@ -57,6 +57,7 @@ class Series(Answer):
 
 _EXAMPLE: dict[str, object] = {
     "from": "2026-11-22T08:00:00Z", "to": "2026-11-22T10:00:00Z", "step": "1h", "tz": "Asia/Shanghai",
+    "added_up_to": "2026-11-22T10:00:00Z",
     "series": [
         {"tag": "A2-SX.SXA.MS-A01.ph", "unit": "[pH]", "agg": "mean", "ts": [1795334400000000, 1795338000000000],
          "value": [3.021, None], "min": [2.98, None], "max": [3.07, None], "coverage": [1.0, 0.0],
@@ -66,7 +67,10 @@ _EXAMPLE: dict[str, object] = {
 
 
 class SeriesOf(Answer):
-    """Series over [from, to), whole minutes unless raw, with the step that was used."""
+    """Series over [from, to), whole minutes unless raw, with the step that was used.
+
+    `added_up_to` is `to`, or earlier while readings that came late are still being added up: what follows may change.
+    """
 
     model_config = example(**_EXAMPLE)
 
@@ -74,6 +78,7 @@ class SeriesOf(Answer):
     to: datetime
     step: Step | Literal["raw"]
     tz: str
+    added_up_to: datetime
     series: list[Series]
 
 
@@ -136,8 +141,14 @@ def series(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> 
     if query.step == "raw" and wants_csv(request) and "max_points" not in query.model_fields_set:
         return to_csv("series", _COLUMNS, _export(caller, query))
     asked = ask(caller, query)
+    ready = asked.end
+    if asked.step != "raw":
+        ready = store.added_up_to(caller.database, list(asked.aggs), asked.start, asked.end)
     found = answer(caller, asked)
-    content = {"from": asked.start, "to": asked.end, "step": asked.step, "tz": asked.calendar.zone.key, "series": found}
+    content = {
+        "from": asked.start, "to": asked.end, "step": asked.step, "tz": asked.calendar.zone.key, "added_up_to": ready,
+        "series": found,
+    }  # fmt: skip
     return named(request, "series", content, lambda: (_COLUMNS, _rows(found)))
 
 

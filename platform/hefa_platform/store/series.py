@@ -232,6 +232,23 @@ def plus(left: Column, right: Column) -> Column:
     return total
 
 
+def added_up_to(database: Database, tag_ids: Sequence[int], start: datetime, end: datetime) -> datetime:
+    """Until when all that came is in the rollups of [start, end): `end`, or where the oldest note of late data begins.
+
+    Ask before the figures: a refresh that commits in between makes them better than told, never worse.
+    """
+    with database.connection() as connection:
+        row = connection.execute(
+            """
+            SELECT greatest(min(from_ts), %(start)s) FROM rollup_dirty
+             WHERE tag_id = ANY (%(tags)s) AND from_ts < %(end)s AND to_ts >= %(start)s
+            HAVING count(*) > 0
+            """,
+            {"tags": list(tag_ids), "start": start, "end": end},
+        ).fetchone()
+    return end if row is None else row[0]
+
+
 def raw(
     database: Database, tag_ids: Sequence[int], start: datetime, end: datetime, limit: int
 ) -> dict[int, list[Reading]]:
