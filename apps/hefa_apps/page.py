@@ -23,7 +23,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from hefa_apps import figures
-from hefa_apps.client import Catalogue, Denied, Me, Platform, Refused, Root, Tag, Unavailable
+from hefa_apps.client import Caller, Catalogue, Denied, Me, Platform, Refused, Root, Tag, Unavailable
 from hefa_apps.metrics import Basis, Formulas, Members
 from hefa_apps.session import COOKIE, Sessions, bearer
 from hefa_apps.words import Words
@@ -65,6 +65,7 @@ class Here:
     csrf: str
     language: str
     me: Me | None  # who asks; None before the sign-in, and where the platform does not say
+    adding: datetime | None  # from when on late readings are still being added up in what the page shows
 
     @property
     def role(self) -> str:
@@ -120,6 +121,7 @@ class Pages:
             csrf=sessions.csrf(session.nonce) if session else "",
             language=self.words.language,
             me=_me(request, key) if key and root else None,
+            adding=_adding(request),
         )
         script = {
             "words": self.words.for_scripts(here.app, self._apps),
@@ -164,6 +166,12 @@ def _me(request: Request, key: str) -> Me | None:
         return cast(Platform, request.app.state.platform).caller(key).me()
     except (Unavailable, Refused, Denied):
         return None
+
+
+def _adding(request: Request) -> datetime | None:
+    """Return from when on the answers behind the page may still grow."""
+    asking = getattr(request.state, "caller", None)
+    return cast(Caller, asking).adding_from if asking else None
 
 
 def pages(request: Request) -> Pages:

@@ -152,7 +152,9 @@ def key_of(request: Request) -> str:
 
 def caller(request: Request) -> Caller:
     """Return the platform as the asking person sees it; a FastAPI dependency."""
-    return cast(Platform, request.app.state.platform).caller(key_of(request))
+    found = cast(Platform, request.app.state.platform).caller(key_of(request))
+    request.state.caller = found  # the shell tells what it was told of readings that are not added up yet
+    return found
 
 
 Asking = Annotated[Caller, Depends(caller)]

@@ -344,3 +344,19 @@ def test_no_readings_yet_is_a_designed_state(empty_portal) -> None:
         assert client.get("/live/areas/A1-FEED").status_code == 200
         answer = client.get("/api/material/use").json()
         assert answer["total"]["value"] is None
+
+
+def test_readings_that_are_not_added_up_yet_are_told_in_one_sentence(portal) -> None:
+    pages = ("/energy?period=24h&tab=use", "/material?period=24h")
+    said = '<p class="notice" id="adding" role="status">Readings that came late are still being added up: figures from'
+    with portal.client() as client:
+        whole = [path for path in pages if said not in client.get(path, follow_redirects=True).text]
+        assert whole == list(pages)
+        late = "INSERT INTO rollup_dirty (tag_id, from_ts, to_ts) SELECT tag_id, ts, ts FROM meter, date_trunc('minute', now() - interval '3 hours') AS ts RETURNING dirty_id"
+        notes = [note for (note,) in portal.execute(late)]
+        try:
+            answers = [client.get(path, follow_redirects=True).text for path in pages]
+            assert [answer.count(said) for answer in answers] == [1, 1]
+        finally:
+            portal.execute("DELETE FROM rollup_dirty WHERE dirty_id = ANY (%s)", notes)
+        assert said not in client.get(pages[0], follow_redirects=True).text

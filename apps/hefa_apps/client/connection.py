@@ -223,6 +223,12 @@ class Asking:
     def __init__(self, connection: Connection, key: str) -> None:
         self._connection = connection
         self._key = key
+        self._adding: list[datetime] = []
+
+    @property
+    def adding_from(self) -> datetime | None:
+        """From when on late readings were still being added up in what this caller was told; None: nowhere."""
+        return min(self._adding, default=None)
 
     def together(self, *asks: Callable[[], Any]) -> list[Any]:
         """Run several calls of this caller side by side and return their answers in order.
@@ -230,6 +236,11 @@ class Asking:
         For the calls themselves only: a question that asks questions `together` again could wait for itself.
         """
         return self._connection.together(asks)
+
+    def _told(self, added_up_to: datetime | None, end: datetime) -> None:
+        """Remember until when an answer over a range that ends at `end` was complete."""
+        if added_up_to is not None and added_up_to < end:
+            self._adding.append(added_up_to)
 
     def _one(self, kind: type[T], path: str, params: Params) -> T:
         return decode(kind, self._connection.get(self._key, path, params))

@@ -50,6 +50,7 @@ class SeriesAnswer:
     step: str
     tz: str
     series: tuple[Series, ...]
+    added_up_to: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -122,4 +123,6 @@ class ReadingCalls(Asking):
     ) -> SeriesAnswer:
         """Return at most 200 tags over [start, end)."""
         params = span(start, end) | {"tag": tags, "step": step, "agg": agg, "max_points": max_points}
-        return self._one(SeriesAnswer, "series", params)
+        answer = self._one(SeriesAnswer, "series", params)
+        self._told(answer.added_up_to, answer.to)
+        return answer

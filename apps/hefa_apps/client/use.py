@@ -45,6 +45,7 @@ class Consumption:
     by: str
     rows: tuple[Use, ...]
     step: str | None = None
+    added_up_to: datetime | None = None
 
 
 class UseCalls(Asking):
@@ -64,4 +65,6 @@ class UseCalls(Asking):
         """Return use over [start, end) of one stream; neither carriers nor materials: all carriers."""
         params = span(start, end) | {"by": by, "step": step, "stream": stream}
         params |= {"carrier": carriers, "material": materials}
-        return self._one(Consumption, "consumption", params)
+        answer = self._one(Consumption, "consumption", params)
+        self._told(answer.added_up_to, answer.to)
+        return answer

@@ -7,7 +7,8 @@ if (place) {
     const answer = await fetch(place.dataset.rest);
     if (answer.redirected) location.assign(answer.url); // the session is over
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    place.replaceChildren(...(page.getElementById("rest") ?? page.getElementById("main")).childNodes);
+    const told = (page.getElementById("rest") ?? page.getElementById("main")).childNodes;
+    place.replaceChildren(...page.querySelectorAll("#adding"), ...told);
   } catch {
     place.replaceChildren(Object.assign(document.createElement("p"), { className: "loading", textContent: place.dataset.failed }));
   }
