@@ -205,6 +205,22 @@ def test_a_register_that_counts_both_ways(
     assert tuple(row) == (pytest.approx(amount), is_reset, believed, 0)
 
 
+@pytest.mark.parametrize(("per_unit", "first"), [(10, 1), (100, 1), (1000, 1), (10, 99_990_000)])
+def test_a_step_back_of_a_register_with_decimals_is_its_rounding(
+    registers: Registers, per_unit: int, first: int
+) -> None:
+    """Numbers with decimals are not exact: 16.1 less 16.0 is a little more than 0.1."""
+    (unlike,) = registers.admin.execute(
+        """
+        SELECT count(*) FROM generate_series(%(first)s::integer, %(first)s + 5000) AS k,
+               register_step(k / %(n)s::float8, (k - 1) / %(n)s::float8, 60, 1e7, 100, 1 / %(n)s::float8, false)
+         WHERE is_reset OR amount > 0 OR NOT is_believed
+        """,
+        {"first": first, "n": per_unit},
+    ).fetchone()
+    assert unlike == 0
+
+
 def test_a_step_of_the_register_is_believed_however_short_the_time(registers: Registers) -> None:
     assert registers.admin.execute("SELECT * FROM register_step(10, 11, 0.5, 1e7, 100, 1, false)").fetchone()[2]
 
@@ -283,6 +299,15 @@ def test_a_new_meter_begins_with_its_swap(registers: Registers) -> None:
     registers.read([(60, 25.0, 192)])
     registers.settle(10)
     assert registers.total() == (5, 0, 0, 0)
+
+
+def test_a_swap_before_all_that_is_known_is_taken_for_the_mistake_it_is(registers: Registers) -> None:
+    """Else millions of minutes would be made until the first reading, while all other rollups wait."""
+    registers.swap(-500 * 86_400, 20.0, 0.0)
+    registers.read([(0, 500.0, 192), (60, 510.0, 192)])
+    registers.settle(10)
+    assert registers.total() == (10, 0, 0, 0)
+    assert registers.admin.execute("SELECT count(*) FROM meter_swap").fetchone() == (0,)
 
 
 @pytest.mark.parametrize(("tag", "edge"), [("register", "other"), ("gauge", "gw"), ("unheard", "gw")])

@@ -90,7 +90,7 @@ class Ask(Asked):
     to: Annotated[Instant | None, Field(description="The range ends before it; default now")] = None
     step: Annotated[
         AskedStep,
-        Field(description="auto takes what fits max_points; 1d and month by tz, plantday and shift by the site"),
+        Field(description="auto takes what fits max_points; 1d, month, and the site's plantday and shift, by tz"),
     ] = "auto"
     agg: Annotated[
         Agg | None,
@@ -136,7 +136,7 @@ def series(caller: Viewer, request: Request, query: Annotated[Ask, Query()]) -> 
 
     A range is [from, to), taken in whole minutes unless raw: the minute that runs now is not complete. A bucket is
     named by its start and speaks of its part within the range. Hours are UTC's, days and months those of `tz`;
-    `plantday` and `shift` are the site's.
+    `plantday` and `shift` begin at the site's clock times, read in `tz` too.
     """
     if query.step == "raw" and wants_csv(request) and "max_points" not in query.model_fields_set:
         return to_csv("series", _COLUMNS, _export(caller, query))
