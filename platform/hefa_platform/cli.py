@@ -191,6 +191,7 @@ def ingest(
     leash: Annotated[bool, typer.Option("--leash", hidden=True)] = False,
 ) -> None:
     """Take what gateways send: MQTT in, database, acks out."""
+    from hefa_platform import vigil
     from hefa_platform.ingest import Limits, Worker
     from hefa_platform.pool import Pool, on_leash, worker_command
     from hefa_platform.store.intake import Intake
@@ -223,6 +224,7 @@ def ingest(
             edge_limit=settings.edge_limit,
         )
         process = Worker(database, intake, url, name, limits)
+        vigil.keep(database, stop)
         stop.then(process.stop)
         if leash:
             on_leash(process.stop)

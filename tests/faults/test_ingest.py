@@ -53,10 +53,16 @@ def test_a_rolling_restart(stage, long: bool) -> None:
         scene.start_worker(name)
     scene.start_edge()
     scene.flows()
+    for name in names:
+        scene.until(lambda child=scene.workers[name]: " ready worker=" in child.log.read_text(), f"{name} has begun")
     for name in names * (10 if long else 1):
         scene.workers[name].stop()
         assert scene.workers[name].returncode == 0, scene.workers[name].tail()
-        scene.start_worker(name)
+        lives = scene.workers[name].log.read_text().count(" ready worker=")
+        restarted = scene.start_worker(name)
+        scene.until(
+            lambda child=restarted, n=lives: child.log.read_text().count(" ready worker=") > n, f"{name} is back"
+        )
         scene.run(0.7)
     scene.drain()
     scene.judge()
@@ -71,6 +77,8 @@ def test_a_worker_that_stands_still(stage, workers: int, long: bool) -> None:
     scene.flows()
     with scene.frozen(running[0]):
         scene.run(60 if long else 4)
+        if workers > 1:
+            scene.flows(60)  # also where it was frozen in the middle of a transaction
     scene.flows()
     scene.drain()
     scene.judge()

@@ -84,6 +84,12 @@ def refusal(dsn: str, error: psycopg.Error) -> Unavailable:
     return Unavailable(text)
 
 
+# We may vanish too: what our session holds (locks, the place of the one who maintains) is not to be held for hours.
+_HEARTBEAT = (
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=30000"
+)
+
+
 @dataclass(frozen=True)
 class Engine:
     """What kind of server stores the readings. The rest of the code does not ask; `ready` and the log tell people."""
@@ -120,7 +126,7 @@ class Database:
         self._options: dict[str, Any] = {
             "application_name": application,
             # Our statements are short: to compile them takes longer than to run them.
-            "options": f"-c timezone=UTC -c jit=off -c statement_timeout={statement_timeout_ms or 0}",
+            "options": f"-c timezone=UTC -c jit=off -c statement_timeout={statement_timeout_ms or 0} {_HEARTBEAT}",
             "connect_timeout": max(2, int(patience_s)),
             # A server that vanishes without a word (power, cable) must not hold a worker for hours.
             "keepalives_idle": 10,
