@@ -1,7 +1,7 @@
 """Figures published back as calculated tags, so that dashboards draw them like any other reading.
 
 Each whole hour's value of a metric becomes a reading of the tag `KPI.<metric>` at the hour's end, entered by REST like
-anybody's. Saying it again changes nothing: the platform knows a reading by tag and time, and the first value stays. An
+anybody's; the tag's unit and description are the metric's. Saying it again changes nothing: the platform knows a reading by tag and time, and the first value stays. An
 hour that is not known well enough is not published, and asked for again for a while: a history may still be coming in.
 """
 
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from hefa_apps.client import Caller, Catalogue, Denied, Missing, Refused, Unavailable
 from hefa_apps.client.readings import Entry
-from hefa_apps.metrics import Desk
+from hefa_apps.metrics import Desk, Figure
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Publisher:
     ) -> None:
         self._caller, self._desk, self._metrics, self._clock = caller, desk, tuple(metrics), clock
         self._back = back
+        self._told: dict[str, str] = {}  # units of tags that the platform has been told
         self._tried: dict[datetime, int] = {}  # by the end of an hour; `TRIES` when it is done
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -70,20 +71,32 @@ class Publisher:
             end = last - hours * HOUR
             if self._stop.is_set() or self._tried.get(end, 0) >= TRIES:
                 continue
-            entries = self._entries(plant, end)
-            if entries:
+            figures = self._known(plant, end)
+            for figure in figures:
+                self._describe(figure)
+            if figures:
+                entries = [Entry(tag_of(figure.id), figure.end, figure.value) for figure in figures]
                 stored += self._caller.enter(entries).stored
-            whole = len(entries) == len(self._metrics)
+            whole = len(figures) == len(self._metrics)
             self._tried[end] = TRIES if whole else self._tried.get(end, 0) + 1
         self._tried = {end: tries for end, tries in self._tried.items() if end > last - self._back * HOUR}
         return stored
 
-    def _entries(self, plant: Catalogue, end: datetime) -> list[Entry]:
+    def _describe(self, figure: Figure) -> None:
+        tag = tag_of(figure.id)
+        if self._told.get(tag) == figure.unit:
+            return
+        try:
+            self._caller.describe(tag, figure.unit, figure.name)
+        except Refused as error:  # the plant model has taken it in, and knows its unit
+            logger.info("unit not told tag=%s reason=%s", tag, error)
+        self._told[tag] = figure.unit
+
+    def _known(self, plant: Catalogue, end: datetime) -> list[Figure]:
         r = self._desk.over(self._caller, plant, end - HOUR, end)
-        figures = [r.figure(metric) for metric in self._metrics]
         return [
-            Entry(tag_of(figure.id), figure.end, figure.value)
-            for figure in figures
+            figure
+            for figure in map(r.figure, self._metrics)
             if figure.value is not None and (figure.coverage is None or figure.coverage >= ENOUGH)
         ]
 

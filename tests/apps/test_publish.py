@@ -40,6 +40,8 @@ def test_whole_hours_become_readings_once(portal: Any, caller: Caller) -> None:
     (newest,) = caller.latest(tags=["KPI.use.electricity"])
     assert now - newest.ts < 2 * HOUR
     assert (newest.ts.minute, newest.ts.second) == (0, 0)
+    units = {item.tag: item.unit for item in caller.latest(tags=["KPI.use.electricity", "KPI.electricity.per_t"])}
+    assert units == {"KPI.use.electricity": "kW.h", "KPI.electricity.per_t": "kW.h/t"}
     r = desk.over(caller, caller.catalogue(), newest.ts - HOUR, newest.ts)
     assert newest.value == pytest.approx(r.figure("use.electricity").value)
 

@@ -151,6 +151,56 @@ def test_csv(client: TestClient) -> None:
     assert text.startswith(f"tag,ts,value,quality,unit,state,stale,age_s\r\n{PH},20")
 
 
+def test_a_tag_outside_the_plant_model_is_given_its_unit(site: Any, client: TestClient) -> None:
+    said = {"tag": "KPI.electricity.per_t", "unit": "kW.h/t", "description": "Electricity per t REO"}
+    made = client.post("/v1/tags", json=said)
+    assert made.status_code == 201, made.text
+    tag = made.json()
+    assert (tag["unit"], tag["description"], tag["assigned"], tag["edge"]) == (
+        "kW.h/t", "Electricity per t REO", False, "api",
+    )  # fmt: skip
+    assert client.post("/v1/tags", json=said).status_code == 200
+    now = datetime.now(UTC)
+    reading = {"tag": said["tag"], "ts": now.isoformat(), "value": 1500.0}
+    lab = {"tag": "LAB.7", "ts": now.isoformat(), "value": 2.5}
+    assert client.post("/v1/readings", json={"readings": [reading, lab]}).json()["stored"] == 2
+    # One that came before anybody said what it is.
+    assert client.get("/v1/tags/LAB.7").json()["unit"] is None
+    assert client.post("/v1/tags", json={"tag": "LAB.7", "unit": "g/L"}).status_code == 200
+    items = client.get("/v1/latest?tag=KPI.electricity.per_t&tag=LAB.7").json()["items"]
+    assert {item["tag"]: item["unit"] for item in items} == {"KPI.electricity.per_t": "kW.h/t", "LAB.7": "g/L"}
+    since = (now - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    series = client.get(f"/v1/series?tag=LAB.7&from={since}&step=raw&unit=kg/m3").json()["series"][0]
+    assert (series["unit"], series["value"]) == ("kg/m3", [2.5])
+    told = site.execute(
+        "SELECT subject, body->'before'->>'unit', body->'after'->>'unit' FROM audit WHERE action = 'tag.describe'"
+    )
+    assert told == [("KPI.electricity.per_t", None, "kW.h/t"), ("LAB.7", None, "g/L")]
+    site.execute("DELETE FROM latest USING tag WHERE tag.tag_id = latest.tag_id AND NOT assigned")
+
+
+@pytest.mark.parametrize(
+    ("role", "where", "change", "status", "says"),
+    [
+        ("engineer", "*", {"tag": PH}, 409, "The plant model knows"),
+        ("engineer", "*", {"tag": "a+b"}, 422, "name"),
+        ("engineer", "*", {"unit": "m 3"}, 422, "unit"),
+        ("engineer", "*", {"unit": ""}, 422, "unit"),
+        ("engineer", "*", {"kind": "counter"}, 422, "kind"),
+        ("operator", "*", {}, 403, "engineer"),
+        ("engineer", "ELSEWHERE", {}, 403, "ELSEWHERE"),
+    ],
+)
+def test_who_may_say_what_of_a_tag(
+    site: Any, role: Any, where: str, change: dict[str, Any], status: int, says: str
+) -> None:
+    with site.client(role, where) as client:
+        answer = client.post("/v1/tags", json={"tag": "LAB.8", "unit": "g/L"} | change)
+    assert answer.status_code == status, answer.text
+    assert says in answer.text
+    assert site.execute("SELECT count(*) FROM tag WHERE name = 'LAB.8'") == [(0,)]
+
+
 def test_what_belongs_to_another_site_does_not_exist(site: Any, plant: Plant) -> None:
     site.execute("INSERT INTO tag (name, site, kind, assigned) VALUES ('other.tag', 'ELSEWHERE', 'gauge', false)")
     with site.client("viewer", "HEFA-BT") as mine, site.client("viewer", "ELSEWHERE") as theirs:
@@ -158,7 +208,7 @@ def test_what_belongs_to_another_site_does_not_exist(site: Any, plant: Plant) ->
         assert "other.tag" not in mine.get("/v1/tags/other.tax").text
         assert mine.get("/v1/latest?tag=other.tag").status_code == 404
         assert mine.get("/v1/series?tag=other.tag&from=2026-03-10T00:00:00Z").status_code == 404
-        assert mine.get("/v1/tags?assigned=false").json()["items"] == []
+        assert "other.tag" not in mine.get("/v1/tags?assigned=false").text
         assert [tag["tag"] for tag in theirs.get("/v1/tags").json()["items"]] == ["other.tag"]
         assert [item["tag"] for item in theirs.get("/v1/latest").json()["items"]] == ["other.tag"]
         assert theirs.get(f"/v1/tags/{PH}").status_code == 404

@@ -52,7 +52,7 @@ rollup_state         su(only_row)  su    su(only_row)                           
 schema_migration     s             s     s                                          s
 setting              .             s     si                                         s
 suspect              siud          sd    s                                          .
-tag                  si            s     si                                         s
+tag                  si            s     siu(description,unit)                      s
 undecodable_counter  siu           s     s                                          .
 v_alarm              .             .     .                                          s
 v_conflict           .             .     .                                          s

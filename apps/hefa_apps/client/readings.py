@@ -90,12 +90,24 @@ class Entered:
     quarantined: int
 
 
+@dataclass(frozen=True)
+class _Described:
+    tag: str
+
+
 class ReadingCalls(Asking):
     """Latest and series; entering readings."""
 
     def enter(self, entries: Sequence[Entry]) -> Entered:
         """Enter readings. Needs the role engineer. What is there already with the same value changes nothing."""
         return self._send(Entered, "POST", "readings", {"readings": entries})
+
+    def describe(self, tag: str, unit: str, description: str) -> None:
+        """Say what a tag outside the plant model is measured in. Needs the role engineer.
+
+        Raises `Refused` for one that the plant model knows: it says so itself.
+        """
+        self._send(_Described, "POST", "tags", {"tag": tag, "unit": unit, "description": description})
 
     def latest(
         self, *, tags: Sequence[str] = (), area: str | None = None, assigned: bool | None = None

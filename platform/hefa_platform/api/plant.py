@@ -6,11 +6,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from hefa_contract.envelope import is_tag_name
 from hefa_platform.api.answers import OR_CSV, to_csv, wants_csv
-from hefa_platform.api.guard import Caller, Viewer
-from hefa_platform.api.params import Answer, Page, TagName, TagPath, Text, from_cursor, to_cursor
-from hefa_platform.api.problems import not_found, responses
+from hefa_platform.api.guard import Caller, Engineer, Viewer, of_this_site
+from hefa_platform.api.params import Answer, Asked, Page, TagName, TagPath, Text, from_cursor, to_cursor
+from hefa_platform.api.problems import Problem, invalid, not_found, responses
 from hefa_platform.store import tags as store
+from hefa_platform.store import unassigned
 
 router = APIRouter(prefix="/v1", tags=["plant"])
 
@@ -93,6 +95,14 @@ class Tags(Answer):
     next: str | None
 
 
+class NewTag(Asked):
+    """What a tag outside the plant model is measured in: a UCUM code, or one of ours such as CNY/t."""
+
+    tag: Annotated[TagName, Field(examples=["KPI.electricity.per_t"])]
+    unit: Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[!-~]+$", examples=["kW.h/t"])]
+    description: Annotated[Text | None, Field(max_length=200)] = None
+
+
 class TagFilter(Page):
     """Which tags; all that is given must hold."""
 
@@ -156,6 +166,33 @@ def tags(caller: Viewer, request: Request, query: Annotated[TagFilter, Query()])
                 "core", "assigned", "period_s", "heartbeat_s", "normal")  # fmt: skip
         return to_csv("tags", flat, ([getattr(item, name) for name in flat] for item in items))
     return Tags(items=items, next=to_cursor(items[-1].tag) if len(rows) > query.limit else None)
+
+
+@router.post(
+    "/tags",
+    summary="Say what a tag outside the plant model is",
+    status_code=201,
+    responses=responses(400, 403, 409, 413) | {200: {"model": Tag, "description": "It was there before"}},
+)
+def describe_tag(caller: Engineer, body: NewTag, response: Response) -> Tag:
+    """Give a tag that the plant model does not know its unit and a description; audited, and the last word holds.
+
+    One that nobody has sent yet is registered, as a gauge of the gateway `api`.
+    """
+    of_this_site(caller)
+    if not is_tag_name(body.tag):
+        raise invalid("body.tag", "A tag's name has 1 to 128 characters and none that cannot be seen.")
+    try:
+        new = unassigned.describe(
+            caller.database, caller.site, body.tag, unit=body.unit, description=body.description or "",
+            by=caller.principal.key_id,
+        )  # fmt: skip
+    except unassigned.Modelled:
+        detail = f"The plant model knows {body.tag}: what it is measured in stands there, in seeds/."
+        raise Problem(409, "tag-modelled", "In the plant model", detail) from None
+    response.status_code = 201 if new else 200
+    (row,) = known(caller, [body.tag])
+    return _tag(row)
 
 
 @router.get("/tags/{tag:path}", summary="One tag", responses=responses(404))
