@@ -127,7 +127,9 @@ class Worker:
                 self._overrun = True
                 logger.warning("too much comes with QoS 0: left out until there is room topic=%s", inbound.topic)
             return
-        self._overrun = False
+        self._overrun = (
+            self._overrun and len(self._queue) >= self._limits.receive_maximum
+        )  # said once, not at each place
         waiting = _read(inbound)
         if waiting.arrival is not None:
             self._heard = time.monotonic()
