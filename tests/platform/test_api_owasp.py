@@ -33,6 +33,7 @@ LEAST = {
     ("POST", "/v1/meters/{tag}/swap"): "operator",
     ("DELETE", "/v1/meters/{tag}/swap"): "operator",
     ("POST", "/v1/readings"): "engineer",
+    ("POST", "/v1/tags"): "engineer",
     ("POST", "/v1/import"): "engineer",
     ("POST", "/v1/settings/{kind}"): "engineer",
     ("POST", "/v1/quarantine/{id}/retry"): "engineer",
