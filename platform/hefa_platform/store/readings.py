@@ -146,8 +146,8 @@ class ReadingWriter:
             return Written(rows, rows, rows.where(careful), as_drafted=draft is not None and not ensured)
         straight = rows.where(~careful)
         if len(straight):
-            self._copy(connection, straight, _pack(straight), group, meanwhile)
-        new, conflicts = self._stage(connection, rows.where(careful), group)
+            self._copy(connection, straight, _pack(straight), group, lambda: None)
+        new, conflicts = self._stage(connection, rows.where(careful), group, meanwhile)
         stored = Rows(*(np.concatenate([getattr(straight, f), getattr(new, f)]) for f in Rows.__slots__))
         return Written(rows, stored, conflicts)
 
@@ -259,7 +259,9 @@ class ReadingWriter:
             if count:
                 group.counts[edge_id].stored += count
 
-    def _stage(self, connection: Connection, rows: Rows, group: Group) -> tuple[Rows, Rows]:
+    def _stage(
+        self, connection: Connection, rows: Rows, group: Group, meanwhile: Callable[[], None]
+    ) -> tuple[Rows, Rows]:
         """Store what is not there yet; the same value again is a duplicate, another one a conflict: the first wins."""
         connection.execute("""
             CREATE TEMP TABLE IF NOT EXISTS staging (
@@ -271,6 +273,7 @@ class ReadingWriter:
         with connection.cursor() as cursor:
             with cursor.copy("COPY staging (tag_id, ts, value, quality, position) FROM STDIN (FORMAT binary)") as copy:
                 copy.write(binary_copy.pack(rows.tag, rows.ts, rows.value, rows.quality, positions))
+                meanwhile()
             # Most of a refill is there already: found by key, it need not be tried.
             there, differing = _there(cursor)
             new = np.zeros(len(rows), bool)
