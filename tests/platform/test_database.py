@@ -104,7 +104,7 @@ def test_an_absent_server_is_unavailable_within_patience() -> None:
 
 def test_all_connections_in_use_is_told_as_such(database: Any) -> None:
     with (
-        Database(database.api, max_size=1, patience_s=0.2) as store,
+        Database(database.api, max_size=1, patience_s=2.0) as store,
         store.connection(),
         pytest.raises(Unavailable, match="in use"),
         store.connection(),
