@@ -68,11 +68,18 @@ def test_a_copy_that_is_slow_is_left_alone_and_one_that_stands_is_ended(connect:
     thread = waiting(connect, "copying")
     told: list[int] = []
 
+    def read() -> int:
+        progress = "SELECT bytes_processed FROM pg_stat_progress_copy WHERE pid = %s"
+        return sum(looking.execute(progress, [frozen.info.backend_pid]).fetchone() or (0,))
+
     def stand() -> None:
         with frozen.cursor().copy("COPY freshness (slot, worker, bucket, readings) FROM STDIN") as copy:
             for n in range(4):
+                before, deadline = read(), time.monotonic() + 60
                 copy.write(b"".join(b"2026-01-01\tw%d-%d\t1\t1\n" % (n, k) for k in range(20_000)))
-                time.sleep(0.5)  # the server reads it
+                while read() == before:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
                 told.append(standstill.look(looking, 10.0 * n))
             deadline = time.monotonic() + 60
             while not told[-1]:  # it may have had more to read
