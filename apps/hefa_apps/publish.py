@@ -1,8 +1,9 @@
 """Figures published back as calculated tags, so that dashboards draw them like any other reading.
 
 Each whole hour's value of a metric becomes a reading of the tag `KPI.<metric>` at the hour's end, entered by REST like
-anybody's; the tag's unit and description are the metric's. Saying it again changes nothing: the platform knows a reading by tag and time, and the first value stays. An
-hour that is not known well enough is not published, and asked for again for a while: a history may still be coming in.
+anybody's; the tag's unit and description are the metric's. Saying it again changes nothing: the platform knows a reading
+by tag and time, and the first value stays. An hour that is not known well enough is not published, and asked for again
+for a while: a history may still be coming in.
 """
 
 import logging

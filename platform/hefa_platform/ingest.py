@@ -127,9 +127,8 @@ class Worker:
                 self._overrun = True
                 logger.warning("too much comes with QoS 0: left out until there is room topic=%s", inbound.topic)
             return
-        self._overrun = (
-            self._overrun and len(self._queue) >= self._limits.receive_maximum
-        )  # said once, not at each place
+        # Said once, not at each place that becomes free.
+        self._overrun = self._overrun and len(self._queue) >= self._limits.receive_maximum
         waiting = _read(inbound)
         if waiting.arrival is not None:
             self._heard = time.monotonic()

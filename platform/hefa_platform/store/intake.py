@@ -115,7 +115,10 @@ class Intake:
         return self._sift(arrivals)
 
     def settle(self) -> None:
-        """Wait until what was streamed is on disk, and have it answered. Raises `Unavailable`: go on as if it had not been called."""
+        """Wait until what was streamed is on disk, and have it answered.
+
+        Raises `Unavailable`: what became of it is not known. The next call of `stream` or `store` stores it again.
+        """
         committing, self._committing = self._committing, None
         if committing is None:
             return

@@ -42,8 +42,8 @@ class Rollup:
 class Used:
     """What one register counted in every bucket, in register units, by how well it is known.
 
-    `unknown` is what a jump that cannot be believed would say, or rounds that nobody saw. NaN is not zero: no reading speaks of the class, or,
-    where `covered_s` is NaN, of the bucket.
+    `unknown` is what a jump that cannot be believed would say, or rounds that nobody saw. NaN is not zero: no reading
+    speaks of the class, or, where `covered_s` is NaN, of the bucket.
     """
 
     measured: Column
