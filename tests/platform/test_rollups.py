@@ -394,8 +394,9 @@ def test_readers_are_right_at_every_moment_and_so_is_the_end(plant: Plant, datab
     """Two gateways' worth of late readings, refreshes and a reader at once: hours are their minutes in each snapshot."""
     random = Random(5)
     everything = [(tag, s, s % 97 / 7, 192) for tag in (GAUGE, COUNTER) for s in range(0, 110 * 60, 35)]
-    random.shuffle(everything)
-    parts = [everything[k : k + 25] for k in range(0, len(everything), 25)]
+    first, later = [one for one in everything if one[1] == 0], [one for one in everything if one[1] > 0]
+    random.shuffle(later)
+    parts = [later[k : k + 25] for k in range(0, len(later), 25)]
     storing = threading.Event()
 
     def store() -> None:
@@ -414,9 +415,15 @@ def test_readers_are_right_at_every_moment_and_so_is_the_end(plant: Plant, datab
         """)
         return int(found.fetchone()[0])
 
+    # TimescaleDB plans a statement before it takes its snapshot: a partition made in between is missed by one statement
+    # (docs/architecture.md). So the partitions are made before anybody looks.
+    plant.arrive(first)
+    plant.advance(7)
+    plant.work()
+    plant.refresh()
     feed = threading.Thread(target=store)
     feed.start()
-    looks, wrong, minute = 0, 0, 0
+    looks, wrong, minute = 0, 0, 7
     with psycopg.connect(database.api, autocommit=True) as reader:
         done = threading.Event()
 

@@ -24,6 +24,8 @@ AT_LAST = "10 seconds"  # … or until it has waited for so long
 HOUR_SETTLE, HOUR_AT_LAST = "5 seconds", "1 minute"  # the same for a refresh, which computes the hour of all tags
 _HOUR = timedelta(hours=1)
 
+_Noted = tuple[int, datetime, datetime, bool]  # tag, from, to, and whether readings came late
+
 
 def claim(connection: Connection) -> bool:
     """Become the one who works on rollups, until the connection ends; False while another one is."""
@@ -72,7 +74,10 @@ def work(connection: Connection, first: Literal["newest", "oldest"], *, settled:
         hour = _due(connection, first, settled)
         if hour is None:
             return None
-        tags, los, his = _touched(connection, hour)
+        noted = _taken(connection, hour)
+        if not noted:
+            return 0
+        tags, los, his = _touched(connection, noted)
         if not tags:
             return 0
         return _minutes(connection, tags, los, his)
@@ -128,16 +133,9 @@ def _due(connection: Connection, first: Literal["newest", "oldest"], settled: bo
     return hour
 
 
-def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[datetime], list[datetime]]:
-    """Take the notes of an hour; return the ranges of minutes that their readings touch, merged by tag.
-
-    A gauge's reading holds until the next one, at most two heartbeats. A register's reading, or a declared swap, also
-    decides what was counted since the one before it and until the one after it, whatever the distance. The last piece of
-    an hour that came minute by minute takes all of it, so that a tag's minutes come to lie together. Nothing reaches
-    beyond the watermark: there the readers compute for themselves. Nothing reaches before the oldest raw readings: what
-    was made of those that are gone is final.
-    """
-    rows = connection.execute(
+def _taken(connection: Connection, hour: datetime) -> list[_Noted]:
+    """Take the notes of an hour; return the whole minutes that they name, merged by tag."""
+    return connection.execute(
         """
         WITH taken AS (
           DELETE FROM rollup_dirty WHERE from_ts >= %(hour)s AND from_ts < %(hour)s + interval '1 hour'
@@ -150,28 +148,47 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
           SELECT range_agg(tstzrange(CASE WHEN to_ts < %(hour)s + interval '1 hour' THEN from_ts ELSE %(hour)s END,
                                      to_ts)) AS ranges
             FROM taken WHERE tag_id IS NULL
-        ), noted AS (
-          SELECT tag_id, unnest(ranges) AS noted, true AS is_late FROM late
-          UNION ALL
-          SELECT tag_id, unnest(ranges), false FROM passed CROSS JOIN tag WHERE passed.ranges IS NOT NULL
-        ), wide AS (
-          SELECT tag_id, least(lower(noted), date_bin('1 minute', before.ts, 'epoch')) AS lo,
-                   least(watermark, greatest(upper(noted), CASE WHEN is_late THEN date_bin(
+        )
+        SELECT tag_id, lower(range), upper(range), true FROM late CROSS JOIN unnest(ranges) AS range
+        UNION ALL
+        SELECT tag_id, lower(range), upper(range), false FROM passed CROSS JOIN unnest(ranges) AS range CROSS JOIN tag
+        """,
+        {"hour": hour},
+    ).fetchall()
+
+
+def _touched(connection: Connection, noted: list[_Noted]) -> tuple[list[int], list[datetime], list[datetime]]:
+    """The ranges of minutes that the readings of what was noted touch, merged by tag.
+
+    A gauge's reading holds until the next one, at most two heartbeats. A register's reading, or a declared swap, also
+    decides what was counted since the one before it and until the one after it, whatever the distance. The last piece of
+    an hour that came minute by minute takes all of it, so that a tag's minutes come to lie together. Nothing reaches
+    beyond the watermark: there the readers compute for themselves. Nothing reaches before the oldest raw readings: what
+    was made of those that are gone is final.
+    """
+    # A statement of its own: TimescaleDB chooses the partitions before it takes the snapshot, so that the statement that
+    # sees a note may not see its readings, where they made a new partition. One that begins after it does.
+    rows = connection.execute(
+        """
+        WITH wide AS (
+          SELECT tag_id, least(noted.lo, date_bin('1 minute', before.ts, 'epoch')) AS lo,
+                   least(watermark, greatest(noted.hi, CASE WHEN is_late THEN date_bin(
                      '1 minute', greatest(counted.ts, least(next.ts, last.ts + 2 * heartbeat_s * interval '1 second')),
                      'epoch') + interval '1 minute' END)) AS hi, final.until
-            FROM noted JOIN tag USING (tag_id) CROSS JOIN rollup_state
+            FROM unnest(%b::integer[], %b::timestamptz[], %b::timestamptz[], %b::boolean[]) AS noted(tag_id, lo, hi, is_late)
+            JOIN tag USING (tag_id) CROSS JOIN rollup_state
             LEFT JOIN LATERAL (
-              SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= lower(noted) AND ts < upper(noted)
+              SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= noted.lo AND ts < noted.hi
                ORDER BY ts DESC LIMIT 1) AS last ON true
             LEFT JOIN LATERAL (
-              SELECT register_before(tag.tag_id, lower(noted)) AS ts WHERE last.ts IS NOT NULL OR EXISTS (
-                SELECT FROM meter_swap WHERE tag_id = tag.tag_id AND ts >= lower(noted) AND ts < upper(noted))
+              SELECT register_before(tag.tag_id, noted.lo) AS ts WHERE last.ts IS NOT NULL OR EXISTS (
+                SELECT FROM meter_swap WHERE tag_id = tag.tag_id AND ts >= noted.lo AND ts < noted.hi)
               ) AS before ON kind = 'counter'
             LEFT JOIN LATERAL (
-              SELECT register_after(tag.tag_id, upper(noted)) AS ts
+              SELECT register_after(tag.tag_id, noted.hi) AS ts
               ) AS counted ON kind = 'counter' AND is_late
             LEFT JOIN LATERAL (
-              SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= upper(noted) ORDER BY ts LIMIT 1
+              SELECT ts FROM reading WHERE tag_id = tag.tag_id AND ts >= noted.hi ORDER BY ts LIMIT 1
               ) AS next ON is_late
            CROSS JOIN LATERAL (
              -- What was made of readings that are gone: as long as the last of them held, or was counted from. No one
@@ -183,17 +200,17 @@ def _touched(connection: Connection, hour: datetime) -> tuple[list[int], list[da
                                 WHERE EXISTS (SELECT FROM reading_1m AS m WHERE m.tag_id = tag.tag_id
                                                  AND m.bucket = first.minute - interval '1 minute'))
                              END) + interval '1 minute' AS until
-              WHERE raw_since > '-infinity' AND lower(noted) < raw_since + interval '32 days'
+              WHERE raw_since > '-infinity' AND noted.lo < raw_since + interval '32 days'
               UNION ALL
              SELECT '-infinity' LIMIT 1) AS final
-           WHERE lower(noted) < watermark
+           WHERE noted.lo < watermark
         )
         SELECT tag_id, lower(range), upper(range)
           FROM (SELECT tag_id, unnest(range_agg(tstzrange(greatest(lo, until), greatest(hi, lo, until)))) AS range
                   FROM wide GROUP BY tag_id) AS merged
          ORDER BY tag_id, 2
         """,
-        {"hour": hour},
+        [list(column) for column in zip(*noted, strict=True)],
     ).fetchall()
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
