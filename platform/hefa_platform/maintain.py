@@ -1,7 +1,8 @@
 """The platform's housekeeper: rollups, alarms, partitions ahead, retention. One works at a time, others stand by.
 
 All work is done on one connection that also holds the lock of the one who works: where it breaks, the lock and the
-unfinished work are gone together, and whoever comes next finds the notes of what is still to do.
+unfinished work are gone together, and whoever comes next finds the notes of what is still to do. Who stands by breaks it
+where the one who works has been frozen for a minute.
 """
 
 import logging
@@ -13,10 +14,12 @@ from typing import Literal
 from hefa_platform.store import alarm_watch, rollups, signal_watch, upkeep
 from hefa_platform.store.database import Connection, Database, SchemaMissing, Unavailable
 from hefa_platform.store.migrations import require_current
+from hefa_platform.store.standstill import Standstill
 
 logger = logging.getLogger(__name__)
 
 STAND_BY_S = 2.0  # between two attempts to become the one who works
+PATIENCE_S = 60.0  # as long as this the one who works asks the database something, unless it stands still
 ADVANCE_S = 10.0  # between two moves of the watermark
 ALARMS_S = 4.0  # between two looks at the limits
 UPKEEP_S = 600.0  # between two looks at partitions and retention
@@ -27,8 +30,11 @@ RETRY_S = (0.2, 5.0)
 class Keeper:
     """Runs until stopped; waits for the database for ever."""
 
-    def __init__(self, database: Database, name: str, *, raw_retention_days: int = 90) -> None:
+    def __init__(
+        self, database: Database, name: str, *, raw_retention_days: int = 90, patience_s: float = PATIENCE_S
+    ) -> None:
         self._database, self._name, self._retention_days = database, name, raw_retention_days
+        self._patience_s = patience_s
         self._stop = threading.Event()
         self._said = ""
 
@@ -56,11 +62,13 @@ class Keeper:
 
     def _claim(self, connection: Connection) -> bool:
         told = False
+        standstill = Standstill(self._patience_s)
         while not rollups.claim(connection):
             if not told:
                 told = True
                 logger.info("another one works, standing by worker=%s", self._name)
             upkeep.alive(connection, self._name, True, "standing by")
+            standstill.look(connection, time.monotonic(), lock=rollups.LOCK)
             if self._stop.wait(STAND_BY_S):
                 return False
         logger.info("ready worker=%s engine=%r", self._name, self._database.engine.version)

@@ -12,14 +12,20 @@ import psycopg
 import pytest
 
 from hefa_platform.maintain import Keeper
-from hefa_platform.store import health, upkeep
+from hefa_platform.store import health, rollups, upkeep
 from hefa_platform.store.database import Database, Unavailable
+from hefa_platform.store.standstill import Standstill
+
+WHEN_ASKED = """
+    SELECT extract(epoch FROM max(state_change)) * 1000000 FROM pg_stat_activity JOIN pg_locks USING (pid)
+     WHERE locktype = 'advisory' AND datname = current_database()
+"""
 
 
 @contextmanager
-def keeping(dsn: str, name: str = "m1") -> Iterator[Keeper]:
+def keeping(dsn: str, name: str = "m1", **settings: Any) -> Iterator[Keeper]:
     database = Database(dsn, max_size=1)
-    keeper = Keeper(database, name)
+    keeper = Keeper(database, name, **settings)
     failure: list[BaseException] = []
 
     def run() -> None:
@@ -107,6 +113,29 @@ def test_another_stands_by_and_takes_over(database: Any, admin: Any) -> None:
                 lambda: count(admin, "SELECT count(*) FROM worker WHERE name = 'm3' AND detail LIKE '%%roll up'"),
                 "works",
             )
+
+
+def test_who_is_frozen_loses_the_place_and_who_works_does_not(database: Any, admin: Any) -> None:
+    with psycopg.connect(database.jobs, autocommit=True) as frozen:
+        assert rollups.claim(frozen)
+        with keeping(database.jobs, "m2", patience_s=0.5):
+            until(
+                lambda: count(admin, "SELECT count(*) FROM worker WHERE name = 'm2' AND detail LIKE '%%roll up'"),
+                "works",
+            )
+            with pytest.raises(psycopg.OperationalError):
+                frozen.execute("SELECT 1")
+    with keeping(database.jobs, "m3"):
+        until(
+            lambda: count(admin, "SELECT count(*) FROM worker WHERE name = 'm3' AND detail LIKE '%%roll up'"), "works"
+        )
+        with psycopg.connect(database.jobs, autocommit=True) as looking:
+            standstill, ended = Standstill(20.0), []
+            for now in range(0, 40, 10):
+                ended.append(standstill.look(looking, now, lock=rollups.LOCK))
+                asked = count(admin, WHEN_ASKED)
+                until(lambda asked=asked: count(admin, WHEN_ASKED) > asked, "it moves")  # type: ignore[misc]
+            assert sum(ended) == 0
 
 
 def test_a_lost_connection_is_made_again(database: Any, admin: Any) -> None:

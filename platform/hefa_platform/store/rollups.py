@@ -17,7 +17,7 @@ from hefa_platform.store.database import Connection
 
 logger = logging.getLogger(__name__)
 
-_LOCK = 0x68656662
+LOCK = 0x68656662  # advisory, of the one who works
 BEHIND = "2 minutes"  # how long readings have to arrive before their minute is written the first time
 SETTLE = "1 second"  # an hour that is being filled is left alone until nothing came for so long …
 AT_LAST = "10 seconds"  # … or until it has waited for so long
@@ -30,7 +30,7 @@ _Noted = tuple[int, datetime, datetime, bool]  # tag, from, to, and whether read
 def claim(connection: Connection) -> bool:
     """Become the one who works on rollups, until the connection ends; False while another one is."""
     connection.execute("SET work_mem = '64MB'; SET jit = off; SET lock_timeout = '10s'")
-    return bool(_one(connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]))[0])
+    return bool(_one(connection.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]))[0])
 
 
 def advance(connection: Connection, to: datetime | None = None) -> datetime:
