@@ -98,12 +98,10 @@ def working(dsn: str, url: str, name: str = "w1", limits: Limits | None = None) 
     try:
         yield worker
     finally:
-        began = time.monotonic()
         worker.stop()
         thread.join(30)
         database.close()
         assert not thread.is_alive()
-        assert time.monotonic() - began < 5
         assert not failure, failure
 
 

@@ -78,12 +78,13 @@ def test_rollups_appear_and_the_watermark_moves(database: Any, admin: Any) -> No
         until(lambda: count(admin, "SELECT count(*) FROM reading_1m"), "minutes are written")
         until(lambda: not count(admin, "SELECT count(*) FROM rollup_dirty"), "nothing is left to do")
     assert count(admin, "SELECT count(*) FROM reading_1h") >= 1
-    assert count(admin, "SELECT extract(epoch FROM now() - watermark) FROM rollup_state") in range(119, 200)
+    behind = count(admin, "SELECT extract(epoch FROM now() - watermark) FROM rollup_state")
+    assert 119 <= behind < 600, "two minutes, and not the hour that it was"
 
 
 def test_alarms_are_raised(database: Any, admin: Any) -> None:
     admin.execute("INSERT INTO tag (name, kind, low, high, h) VALUES ('hot', 'gauge', 0, 100, 80)")
-    admin.execute("SELECT ensure_partitions(ARRAY[now()::date])")
+    admin.execute("SELECT ensure_partitions(ARRAY[(now() - interval '30 seconds')::date])")
     admin.execute("INSERT INTO reading SELECT tag_id, now() - interval '30 seconds', 90, 192 FROM tag")
     with keeping(database.jobs):
         until(lambda: count(admin, "SELECT count(*) FROM alarm WHERE state = 'UNACK' AND level = 'h'"), "raised")
@@ -174,7 +175,7 @@ def test_health_is_told_by_signs_of_life(database: Any, admin: Any) -> None:
         with pytest.raises(health.Unhealthy, match="not ready: stopped"):
             health.check_worker(store, "maintain", "m1")
         admin.execute("UPDATE worker SET ready = true, seen_at = now() - interval '31 seconds'")
-        with pytest.raises(health.Unhealthy, match="31 s ago"):
+        with pytest.raises(health.Unhealthy, match=r"last seen 3\d s ago"):
             health.check_worker(store, "maintain", "m1")
     with Database("postgresql://nobody@127.0.0.1:1/none", patience_s=0.2) as store, pytest.raises(Unavailable):
         health.check_schema(store)
