@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 
+from hefa_contract.envelope import decode
 from hefa_platform.retry import retry
+from hefa_platform.store.arrival import Arrival
 from hefa_platform.store.database import Database
 from hefa_platform.store.intake import Intake
 
@@ -82,6 +86,24 @@ def test_an_event_is_tried_again_where_it_was_kept_whole(site: Any, client: Any,
     assert ask(client, refused(site, {"event": "{'type': 5}"}), "retry").status_code == 409
 
 
+def test_a_swap_that_came_before_its_history_is_tried_again(site: Any, client: Any, store: Database) -> None:
+    """By MQTT, as a gateway sends it; a swap of so long ago is refused until there are readings before it."""
+    meter, ts = "A6-UTIL.METER.WM-MAIN.tot", NOW - 110 * 86_400_000_000
+    swap = {"type": "meter_swap", "ts": ts, "subject": meter, "final": 7.0, "initial": 3.0}
+    payload = json.dumps({"v": 1, "epoch": "swaps", "seq": 1, "made": NOW, "events": [swap]}).encode()
+    (edge,) = site.execute("SELECT edge.name FROM edge JOIN tag USING (edge_id) WHERE tag.name = %s", meter)[0]
+    arrival = Arrival(f"hefa/v1/{edge}/event", edge, payload, sha256(payload).digest(), decode(payload))
+    (outcome,) = Intake(store, "w1").store([arrival])
+    assert outcome.finished
+    ((id, code),) = site.execute("SELECT quarantine_id, code FROM quarantine WHERE epoch = 'swaps'")
+    assert code == "TS_TOO_OLD"
+    assert site.execute("SELECT count(*) FROM event WHERE type = 'meter_swap'") == [(0,)]
+    site.record(meter, [(datetime.fromtimestamp(ts / 1e6 + k * 60, UTC), 5.0 - k, 192) for k in (-1, 1)])
+    assert ask(client, id, "retry").status_code == 202
+    retry(store, Intake(store, "w1"))
+    assert (state(site, id), site.execute("SELECT final, initial FROM meter_swap")) == ("retried", [(7.0, 3.0)])
+
+
 @pytest.mark.parametrize(
     "wrong", [{"ts": NOW + 10**12}, {"value": "x"}, {"ts": "y"}, {"tag": "A1-FEED.DISS.R-101.temp"}]
 )
@@ -111,6 +133,29 @@ def test_what_was_not_kept_whole_cannot_be_tried(site: Any, client: Any) -> None
     again = ask(client, id, "retry")
     assert again.status_code == 409
     assert "discarded already" in again.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["nul\0", "half \ud800", "x" * 129])
+def test_a_name_that_could_not_be_kept_as_sent_is_no_other_name(
+    site: Any, client: Any, store: Database, name: str
+) -> None:
+    """What JSON can hold of it is a name that nobody sent: a reading of that would be another tag's."""
+    message = {
+        "v": 1,
+        "epoch": f"names-{len(name)}",
+        "seq": 1,
+        "lane": "live",
+        "made": NOW,
+        "base": NOW,
+        "tags": [name],
+    }
+    payload = json.dumps(message | {"tag": [0], "dt": [0], "value": [1.0]}).encode()
+    arrival = Arrival("hefa/v1/gw-a2/data", "gw-a2", payload, sha256(payload).digest(), decode(payload))
+    Intake(store, "w1").store([arrival])
+    ((id,),) = site.execute("SELECT quarantine_id FROM quarantine WHERE epoch = %s", message["epoch"])
+    answer = ask(client, id, "retry")
+    assert answer.status_code == 409, answer.json()
+    assert "Not all of it was kept" in answer.json()["detail"]
 
 
 def test_who_may_decide(site: Any, client: Any) -> None:

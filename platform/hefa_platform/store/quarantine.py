@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from psycopg.rows import class_row
 
+from hefa_contract.envelope import MAX_TAG_NAME
+from hefa_contract.rejection import Code
 from hefa_platform.store import keys
 from hefa_platform.store.database import Connection, Database
 
@@ -29,6 +31,7 @@ class Refused:
 
     quarantine_id: int
     edge: str
+    code: str
     topic: str
     reading: dict[str, Any] | None
     payload: bytes | None
@@ -41,8 +44,17 @@ class Refused:
         if self.reading is not None and "event" in self.reading:
             return isinstance(self.reading["event"], dict)  # else only its text was kept
         if self.reading is not None:
-            return {"tag", "ts", "value", "quality"} <= self.reading.keys()
+            return {"tag", "ts", "value", "quality"} <= self.reading.keys() and self._named_as_sent
         return self.payload is not None and len(self.payload) == self.size
+
+    @property
+    def _named_as_sent(self) -> bool:
+        """Whether the tag's name is what was sent: of one that may not be, only what JSON can hold was kept, cut short.
+
+        Tried again, the reading would become that of another tag. What JSON cannot hold became U+FFFD or a question mark.
+        """
+        name = str((self.reading or {})["tag"])
+        return self.code != Code.SCHEMA or (not {"\ufffd", "?"} & set(name) and len(name) < MAX_TAG_NAME)
 
     @property
     def epoch(self) -> str:
@@ -60,7 +72,7 @@ def decide(
     with database.connection() as connection, connection.cursor(row_factory=class_row(Refused)) as cursor:
         row = cursor.execute(
             """
-            SELECT quarantine_id, edge, topic, reading, payload, size, state FROM quarantine q
+            SELECT quarantine_id, edge, code, topic, reading, payload, size, state FROM quarantine q
              WHERE quarantine_id = %(id)s
                AND (%(site)s = '*' OR EXISTS (SELECT FROM edge WHERE edge.name = q.edge AND edge.site = %(site)s))
                FOR UPDATE
@@ -87,7 +99,7 @@ def asked(connection: Connection, limit: int) -> list[Refused]:
     with connection.cursor(row_factory=class_row(Refused)) as cursor:
         return cursor.execute(
             """
-            SELECT quarantine_id, edge, topic, reading, payload, size, state FROM quarantine
+            SELECT quarantine_id, edge, code, topic, reading, payload, size, state FROM quarantine
              WHERE state = 'retrying' ORDER BY quarantine_id LIMIT %s
             """,
             [limit],
