@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi.testclient import TestClient
@@ -88,7 +90,8 @@ def test_a_note_nobody_left(client: TestClient) -> None:
 
 
 METER = "/v1/meters/A6-UTIL.METER.WM-MAIN.tot/swap"
-SWAP = {"ts": "2026-03-10T00:00:00Z", "final": 1234.5, "initial": 0, "reason": "calibration"}
+TODAY = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+SWAP = {"ts": (TODAY - timedelta(days=2)).isoformat(), "final": 1234.5, "initial": 0, "reason": "calibration"}
 
 
 def test_a_swap_is_an_event_of_the_meter(site: Any, client: TestClient) -> None:
@@ -106,7 +109,8 @@ def test_a_swap_is_an_event_of_the_meter(site: Any, client: TestClient) -> None:
 
 
 def test_a_swap_is_withdrawn(site: Any, client: TestClient) -> None:
-    ts = "2026-03-11T08:00:00+08:00"
+    day = TODAY - timedelta(days=1)
+    ts, in_utc = day.astimezone(ZoneInfo("Asia/Shanghai")).isoformat(), f"{day:%Y-%m-%dT%H:%M:%SZ}"
     assert client.post(METER, json=SWAP | {"ts": ts}).status_code == 201
     with site.client("viewer") as viewer:
         assert viewer.delete(METER, params={"ts": ts}).status_code == 403
@@ -115,12 +119,12 @@ def test_a_swap_is_withdrawn(site: Any, client: TestClient) -> None:
     answer = client.delete(METER, params={"ts": ts, "reason": "another meter"})
     assert answer.status_code == 200, answer.text
     said = {"final": 1234.5, "initial": 0.0, "reason": "another meter", "withdrawn": True}
-    assert (answer.json()["ts"], answer.json()["body"]) == ("2026-03-11T00:00:00Z", said)
+    assert (answer.json()["ts"], answer.json()["body"]) == (in_utc, said)
     (entry,) = client.get("/v1/audit?action=event.post&limit=1").json()["items"]
     assert entry["body"]["withdrawn"] is True
     again = client.delete(METER, params={"ts": ts})
     assert (again.status_code, again.json()["type"].rpartition(":")[2]) == (404, "swap-unknown")
-    assert "2026-03-11T00:00:00Z" in again.json()["detail"]
+    assert in_utc in again.json()["detail"]
     assert client.delete(METER).status_code == 422
 
 
@@ -132,9 +136,25 @@ def test_a_swap_is_withdrawn(site: Any, client: TestClient) -> None:
         ("A6-UTIL.METER.WM-MAIN.tot", {"final": "lots"}, 422, "final"),
         ("A6-UTIL.METER.WM-MAIN.flow", {}, 422, "is a gauge"),
         ("A6-UTIL.METER.WM-NONE.tot", {}, 404, "Did you mean"),
+        ("A6-UTIL.METER.WM-MAIN.tot", {"ts": (TODAY - timedelta(days=366)).isoformat()}, 422, "check its year"),
     ],
 )
 def test_a_swap_that_cannot_be(client: TestClient, tag: str, change: dict[str, Any], status: int, says: str) -> None:
+    before = client.get("/v1/events").json(), client.get("/v1/audit").json(), client.get("/v1/quarantine").json()
     answer = client.post(f"/v1/meters/{tag}/swap", json=SWAP | change)
     assert answer.status_code == status, answer.text
     assert says in answer.json()["detail"]
+    told = client.get("/v1/events").json(), client.get("/v1/audit").json(), client.get("/v1/quarantine").json()
+    assert told == before
+
+
+@pytest.mark.parametrize(
+    ("subject", "more", "code"),
+    [("A6-UTIL.METER.WM-MAIN.flow", {}, "TAG_UNKNOWN"), ("A6-UTIL.METER.WM-MAIN.tot", {"withdrawn": True}, "SCHEMA")],
+)
+def test_an_event_that_declares_nothing_is_refused(
+    client: TestClient, subject: str, more: dict[str, Any], code: str
+) -> None:
+    event = {"type": "meter_swap", "subject": subject, "ts": TODAY.isoformat(), "final": 1, "initial": 0} | more
+    answer = client.post("/v1/events", json=event)
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (422, code), answer.text

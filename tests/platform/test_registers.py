@@ -47,7 +47,9 @@ class Registers:
         self.begin()
 
     def begin(self) -> None:
-        self.admin.execute("TRUNCATE reading, reading_1m, rollup_hour, rollup_dirty, meter_swap, event CASCADE")
+        self.admin.execute(
+            "TRUNCATE reading, reading_1m, rollup_hour, rollup_dirty, meter_swap, event, quarantine CASCADE"
+        )
         # A view where hours are a continuous aggregate.
         (hours,) = self.admin.execute(
             "SELECT coalesce(to_regclass('reading_1h_cagg'), 'reading_1h'::regclass)"
@@ -301,22 +303,58 @@ def test_a_new_meter_begins_with_its_swap(registers: Registers) -> None:
     assert registers.total() == (5, 0, 0, 0)
 
 
-def test_a_swap_before_all_that_is_known_is_taken_for_the_mistake_it_is(registers: Registers) -> None:
-    """Else millions of minutes would be made until the first reading, while all other rollups wait."""
-    registers.swap(-500 * 86_400, 20.0, 0.0)
+DAYS = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("at", "tag", "edge", "more", "code", "says"),
+    [
+        (-500 * DAYS, "register", "gw", {}, "TS_TOO_OLD", "check its year"),
+        (-102 * DAYS, "register", "gw", {}, "TS_TOO_OLD", "check its year"),
+        (30, "register", "other", {}, "TAG_FOREIGN", "another gateway"),
+        (30, "gauge", "gw", {}, "TAG_UNKNOWN", "no counter"),
+        (30, "unheard", "gw", {}, "TAG_UNKNOWN", "no counter"),
+        (30, "register", "gw", {"withdrawn": True}, "SCHEMA", "none to withdraw"),
+    ],
+)
+def test_a_swap_that_means_nothing_is_refused_and_kept_for_people(
+    registers: Registers, at: float, tag: str, edge: str, more: dict[str, Any], code: str, says: str
+) -> None:
     registers.read([(0, 500.0, 192), (60, 510.0, 192)])
+    registers.swap(at, 900.0, 0.0, tag, edge, reason="worn", **more)
     registers.settle(10)
     assert registers.total() == (10, 0, 0, 0)
     assert registers.admin.execute("SELECT count(*) FROM meter_swap").fetchone() == (0,)
+    assert registers.admin.execute("SELECT count(*) FROM event").fetchone() == (0,)
+    (row,) = registers.admin.execute("SELECT * FROM quarantine").fetchall()
+    assert (row.edge, row.epoch, row.seq, row.i, row.code, row.topic, row.state) == (
+        edge, "e", 1, 0, code, f"hefa/v1/{edge}/event", "open",
+    )  # fmt: skip
+    assert says in row.detail
+    ts = round((T0 + timedelta(seconds=at)).timestamp() * 1_000_000)
+    said = {"type": "meter_swap", "ts": ts, "subject": tag, "final": 900.0, "initial": 0.0, "reason": "worn"}
+    assert row.reading == {"event": said | more}
 
 
-@pytest.mark.parametrize(("tag", "edge"), [("register", "other"), ("gauge", "gw"), ("unheard", "gw")])
-def test_who_may_not_speak_of_a_register_changes_nothing(registers: Registers, tag: str, edge: str) -> None:
-    registers.read([(0, 500.0, 192), (60, 510.0, 192)])
-    registers.swap(30, 900.0, 0.0, tag, edge)
+def test_a_swap_may_come_before_the_readings_of_its_meter(registers: Registers) -> None:
+    """A gateway's backlog, a history: 100 days are more than what is taken of them."""
+    registers.swap(-95 * DAYS, 20.0, 0.0)
+    assert registers.admin.execute("SELECT count(*) FROM meter_swap").fetchone() == (1,)
+
+
+def test_a_swap_is_taken_since_when_readings_are(registers: Registers) -> None:
+    registers.read([(0, 500.0, 192), (60, 510.0, 192), (120, 520.0, 192)])
     registers.settle(10)
-    assert registers.total() == (10, 0, 0, 0)
-    assert registers.admin.execute("SELECT count(*) FROM meter_swap").fetchone() == (0,)
+    since = T0 - timedelta(days=1) + timedelta(seconds=90)
+    registers.admin.execute("UPDATE rollup_state SET raw_since = %s", [since])
+    try:
+        registers.swap(89, 515.0, 0.0)
+        (detail,) = registers.admin.execute("SELECT detail FROM quarantine").fetchone()
+        assert detail.endswith(f"since {T0 + timedelta(seconds=90):%Y-%m-%dT%H:%M:%SZ}")
+        registers.swap(90, 515.0, 515.0)
+        assert registers.admin.execute("SELECT count(*) FROM meter_swap").fetchone() == (1,)
+    finally:
+        registers.admin.execute("UPDATE rollup_state SET raw_since = DEFAULT")
 
 
 def test_a_swap_beyond_the_readings_that_are_kept_changes_no_rollup(registers: Registers) -> None:
@@ -327,6 +365,8 @@ def test_a_swap_beyond_the_readings_that_are_kept_changes_no_rollup(registers: R
     registers.swap(90, 515.0, 0.0)
     registers.work()
     assert registers.counted() == before
+    (detail,) = registers.admin.execute("SELECT detail FROM quarantine").fetchone()
+    assert detail.endswith(f"final: swaps are taken since {T0 + 2 * MINUTE:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def test_a_swap_stays_when_the_readings_around_it_are_gone(registers: Registers) -> None:

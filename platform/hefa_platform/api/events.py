@@ -115,7 +115,8 @@ def post_event(
 def keep(caller: Caller, body: NewEvent, idempotency_key: str | None) -> tuple[store.Event, bool]:
     """Judge an event by the contract and keep it; return it and whether it is new.
 
-    422, 409 for an Idempotency-Key used before, and 403 where the key is for another site.
+    422, also for one that the database has no use for, 409 for an Idempotency-Key used before, and 403 where the key is
+    for another site.
     """
     of_this_site(caller)
     event = _judged(body)
@@ -126,6 +127,9 @@ def keep(caller: Caller, body: NewEvent, idempotency_key: str | None) -> tuple[s
             caller.database, type=body.type, ts=body.ts, subject=event.subject, body=event.body(), epoch=epoch,
             hash=hashlib.sha256(content).digest(), by=caller.principal.key_id,
         )  # fmt: skip
+    except store.EventRefused as error:
+        detail = f"Nothing was kept: {error}."
+        raise invalid("body.ts" if error.code == "TS_TOO_OLD" else "body", detail, error.code) from None
     except store.KeyReused:
         raise Problem(
             409, "idempotency-key", "Key reused", "This Idempotency-Key was used for another event: choose a new one."

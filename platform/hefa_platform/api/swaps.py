@@ -59,7 +59,9 @@ def declare_swap(
 ) -> events.Event:
     """Declare that the meter behind a counter was replaced. Consumption counts up to `final`, and on from `initial`.
 
-    Another declaration for the same time corrects the earlier one, DELETE withdraws it.
+    A swap may come before the readings of its meter, at most 100 days back. Where the readings around it are no longer
+    kept, a 422 says since when swaps are taken, and nothing is kept. Another declaration for the same time corrects the
+    earlier one, DELETE withdraws it.
     """
     (row,) = known(caller, [tag])
     if row.kind != "counter" or row.role is None:

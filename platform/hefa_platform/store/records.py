@@ -20,6 +20,14 @@ class KeyReused(Exception):
     """This Idempotency-Key was used before, for another body."""
 
 
+class EventRefused(Exception):
+    """The database has no use for this event; `code` is the contract's, the text says why."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that happened in the plant, as a gateway or a person told it."""
@@ -99,7 +107,7 @@ def post_event(
     """Keep an event entered by key `by`, audited; return it, and whether it is new.
 
     `epoch` names the request in the ledger: the same again is answered with the event kept first, another `hash`
-    under it raises `KeyReused`.
+    under it raises `KeyReused`. Raises `EventRefused`: nothing of it is kept.
     """
     with database.connection() as connection, connection.cursor(row_factory=class_row(Event)) as cursor:
         row = connection.execute("SELECT edge_id FROM edge WHERE name = %s", [ENTRY]).fetchone()
@@ -114,13 +122,20 @@ def post_event(
             [edge_id, epoch, hash],
         ).fetchone()
         if accepted is not None:
-            connection.execute(
+            kept = connection.execute(
                 """
                 INSERT INTO event (edge_id, epoch, seq, i, type, ts, subject, body)
                 VALUES (%s, %s, 0, 0, %s, %s, %s, %s)
                 """,
                 [edge_id, epoch, type, ts, subject, Jsonb(dict(body))],
-            )
+            ).rowcount
+            if not kept:  # it went to quarantine; who enters it hears it at once instead
+                refused = connection.execute(
+                    "SELECT code, detail FROM quarantine WHERE edge = %s AND epoch = %s ORDER BY quarantine_id DESC LIMIT 1",
+                    [ENTRY, epoch],
+                ).fetchone()
+                assert refused is not None
+                raise EventRefused(*refused)
             connection.execute(
                 """
                 INSERT INTO intake_counter (edge_id, worker, events) VALUES (%s, 'rest', 1)

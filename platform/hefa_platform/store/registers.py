@@ -1,8 +1,8 @@
 """Meter swaps: where a register ends and another begins.
 
 A declared swap is an event like any other, and more: the database makes it a point of the register's history
-(`meter_swap`, schemas 0010 and 0018), whoever stores it, and the refresh computes again what it touches. What is counted between
-two points is `register_step`'s business.
+(`meter_swap`, schemas 0010, 0018 and 0021), whoever stores it, and the refresh computes again what it touches; one that
+could change nothing is refused there, before it is kept. What is counted between two points is `register_step`'s business.
 """
 
 from collections.abc import Sequence
