@@ -46,8 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         more = [item for item in items if item.get_closest_marker("hours")]
         config.hook.pytest_deselected(items=more)
         items[:] = [item for item in items if item not in more]
-    for item in items if config.getoption("--long") else ():
-        item.add_marker(pytest.mark.timeout(0))  # hours are meant
+    for item in items:  # hours are meant; in the short form each wait has its own end
+        item.add_marker(pytest.mark.timeout(0 if config.getoption("--long") else 400))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -114,13 +114,11 @@ def test_an_outage_with_its_backlog(stage, killable, long: bool) -> None:
     killable.stop()
     scene.run(600 if long else 8)
     said = "no ingest worker accepts data"
-    assert said in edge.log.read_text(), "the gateways were not told to wait"
+    scene.until(lambda: said in edge.log.read_text(), "the gateways are told to wait")
     backlog = scene.pending()
     killable.start()
-    began = time.monotonic()
     fresh = "SELECT max(ts) > now() - interval '4 seconds' FROM reading"
-    scene.until(lambda: scene.query(fresh) == [(True,)], "what is live comes first", 30)
-    assert time.monotonic() - began < 30
+    scene.until(lambda: scene.query(fresh) == [(True,)], "what is live comes first")
     assert backlog > 20
     scene.drain()
     scene.judge()
@@ -181,11 +179,11 @@ def test_a_full_disk_that_is_freed(killable, small_disk: Path, stage) -> None:
     filler = small_disk.parent / "filler"
     with suppress(OSError), filler.open("wb") as file:  # the database may be quicker than we
         file.write(bytes(max(0, scene.free(small_disk) - 1_500_000)))
-    scene.until(lambda: "nothing can be stored" in worker.log.read_text(), "the disk is full", 60)
+    scene.until(lambda: "nothing can be stored" in worker.log.read_text(), "the disk is full")
     assert "53100" in worker.log.read_text(), worker.tail()
     scene.run(3)
     filler.unlink()
-    scene.flows(60)
+    scene.flows()
     scene.drain()
     found = scene.judge()
     assert found.quarantined == 0

@@ -113,7 +113,7 @@ class Proxy:
         self._loop.run_forever()
 
     def _call(self, work: Coroutine[Any, Any, Any]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def _do(self, act: Callable[[], object]) -> None:
         async def call() -> None:

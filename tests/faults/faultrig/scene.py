@@ -274,7 +274,7 @@ class Scene:
         self.row.kills += 1
         child.kill()
 
-    def died(self, child: Child, timeout: float = 30.0) -> None:
+    def died(self, child: Child, timeout: float = 90.0) -> None:
         """Wait for a process to be killed by its own failpoint, counted."""
         assert wait_until(lambda: not child.running, timeout), (
             f"{child.name} did not reach its failpoint\n{child.tail()}"
@@ -332,12 +332,12 @@ class Scene:
         """Bytes free on a file system."""
         return shutil.disk_usage(path).free
 
-    def flows(self, timeout: float = 30.0) -> None:
+    def flows(self, timeout: float = 90.0) -> None:
         """Wait until readings are being stored."""
         before = self.count()
         self.until(lambda: self.count() > before, "readings are stored", timeout)
 
-    def until(self, condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
+    def until(self, condition: Callable[[], bool], what: str, timeout: float = 90.0) -> None:
         if not wait_until(condition, timeout, 0.1):
             tails = "\n".join(f"--- {c.name}\n{c.tail(12)}" for c in [*self.workers.values(), *self.edges.values()])
             raise AssertionError(f"it did not happen within {timeout:g} s that {what}; {self.pending()} wait\n{tails}")
@@ -399,7 +399,7 @@ class Scene:
                 os.kill(self.edges[name].pid, signal.SIGUSR1)
         began = time.monotonic()
         quiet = [self.edge_folder(name) / "quiet" for name in running]
-        self.until(lambda: all(path.exists() for path in quiet), "the gateways end their recording", 30)
+        self.until(lambda: all(path.exists() for path in quiet), "the gateways end their recording")
         self.until(lambda: self.pending() == 0, "every outbox is empty", timeout)
         self.row.drain_s = max(self.row.drain_s, round(time.monotonic() - began, 1))
         return self.row.drain_s

@@ -106,15 +106,16 @@ def look(
 
 
 def finish_rollups(jobs: str) -> None:
-    """Roll everything up to this minute, by the real thing."""
+    """Roll everything up, this minute included, by the real thing: what a register counts reaches back from there."""
     with Database(jobs, max_size=1, application="hefa-rig") as database, database.session() as connection:
         deadline = time.monotonic() + 60
         while not rollups.claim(connection):
             assert time.monotonic() < deadline, "somebody else works on the rollups"
             time.sleep(0.2)
         connection.execute("SELECT 1")
-        (now,) = connection.execute("SELECT date_trunc('minute', clock_timestamp())").fetchone() or (None,)
-        rollups.advance(connection, now)
+        behind_all = "SELECT date_trunc('minute', clock_timestamp()) + interval '1 minute'"
+        (end,) = connection.execute(behind_all).fetchone() or (None,)
+        rollups.advance(connection, end)
         while rollups.work(connection, "oldest", settled=False) is not None:
             pass
 
