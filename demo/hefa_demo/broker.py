@@ -70,7 +70,7 @@ class Broker(Server):
         """`mqtt://user:password@host:port`. KeyError when the secrets name no such user."""
         return f"mqtt://{quote(user)}:{quote(self.users[user], safe='')}@{self.host}:{self.port}"
 
-    def start(self, timeout: float = 15.0) -> None:
+    def start(self, timeout: float = 60.0) -> None:
         """Start the broker and return when it accepts connections; BrokerError, with its log, when it does not."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for tries_left in (2, 1, 0) if self.port == 0 else (0,):
