@@ -46,7 +46,7 @@ def test_it_is_asked_before_it_is_forced(tmp_path: Path) -> None:
     begun = time.monotonic()
     child.stop(patience=0.3)
     assert child.returncode == -signal.SIGKILL
-    assert 0.3 <= time.monotonic() - begun < 20
+    assert 0.3 <= time.monotonic() - begun < 50, "forced, and not waited for"
     child.stop()  # safe to repeat
 
 
@@ -75,11 +75,11 @@ from hefa_demo.process import Child, wait_until
 child = Child("child", [sys.executable, "-c", {heard + "print('up', flush=True); time.sleep(60)"!r}],
               pathlib.Path({str(tmp_path / "log")!r}), stop_signal=signal.Signals({int(stop_signal)}))
 child.start()
-wait_until(lambda: "up" in child.tail(), 10)
+wait_until(lambda: "up" in child.tail(), 60)
 print(child.pid, flush=True)
 os.kill(os.getpid(), 9)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     pid = int(done.stdout)
     assert wait_until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 60)
     assert f"heard {int(stop_signal)}" in tail(tmp_path / "log")

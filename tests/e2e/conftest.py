@@ -44,7 +44,7 @@ class Stack:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.key}"})
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=30) as answer:
+            with opener.open(request, timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
@@ -74,9 +74,9 @@ def stack(database: Any, broker: Broker, seeds_dir: Path, tmp_path: Path) -> Ite
         child("maintain", "hefa-platform", "maintain", HEFA_DSN=database.jobs)
         child("api", "hefa-platform", "serve", "--port", str(api), HEFA_DSN=database.api)
         child("apps", "hefa-apps", "serve", "--port", str(portal), HEFA_API_URL=f"http://127.0.0.1:{api}")
-        assert load.wait(60) == 0, load.tail()
+        assert load.wait(120) == 0, load.tail()
         running = Stack(f"http://127.0.0.1:{api}", f"http://127.0.0.1:{portal}", key)
-        if not wait_until(running.serves, 60, interval=0.1):
+        if not wait_until(running.serves, 120, interval=0.1):
             pytest.fail("\n".join(f"--- {c.name}\n{c.tail()}" for c in children))
         yield running
     finally:

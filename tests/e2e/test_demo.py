@@ -25,6 +25,8 @@ import pytest
 from hefa_demo.process import wait_until
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "hefa")
+pytestmark = pytest.mark.timeout(600)  # seven processes start, several times
+
 TIERS = {"postgres", "broker", "ingest", "maintain", "api", "apps", "edge"}
 
 
@@ -48,7 +50,7 @@ class Demo:
     def output(self) -> str:
         return self.output_path.read_text("utf-8")
 
-    def until_ready(self, timeout: float = 90) -> dict[str, Any]:
+    def until_ready(self, timeout: float = 240) -> dict[str, Any]:
         wait_until(lambda: self.document_path.exists() or self.process.poll() is not None, timeout, interval=0.05)
         assert self.document_path.exists(), self.output
         return self.document
@@ -58,7 +60,7 @@ class Demo:
         read: dict[str, Any] = json.loads(self.document_path.read_text("utf-8"))
         return read
 
-    def end(self, how: signal.Signals | None = None, timeout: float = 30) -> int:
+    def end(self, how: signal.Signals | None = None, timeout: float = 120) -> int:
         if how is not None:
             self.process.send_signal(how)
         return self.process.wait(timeout)
@@ -79,7 +81,7 @@ class Demo:
 def get(document: dict[str, Any], path: str) -> Any:
     request = urllib.request.Request(document["api"] + path, headers={"Authorization": f"Bearer {document['key']}"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=10) as answer:
+    with opener.open(request, timeout=60) as answer:
         return json.load(answer)
 
 

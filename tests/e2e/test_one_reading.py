@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import paho.mqtt.client as mqtt
+import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from playwright.sync_api import Browser
@@ -43,7 +44,7 @@ class Gateway:
     def __enter__(self) -> Gateway:
         self.client.connect(*self._address)
         self.client.loop_start()
-        assert self._subscribed.wait(30)
+        assert self._subscribed.wait(60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,7 +67,7 @@ class Gateway:
         properties = Properties(PacketTypes.PUBLISH)
         properties.CorrelationData = correlation.encode()
         properties.UserProperty = ("sent", str(time.time_ns() // 1000))
-        self.client.publish(f"hefa/v1/{self.name}/data", payload, qos=1, properties=properties).wait_for_publish(10)
+        self.client.publish(f"hefa/v1/{self.name}/data", payload, qos=1, properties=properties).wait_for_publish(60)
 
 
 def envelope(epoch: str, seq: int, ts: int, value: float) -> bytes:
@@ -74,10 +75,11 @@ def envelope(epoch: str, seq: int, ts: int, value: float) -> bytes:
     return json.dumps(body | {"tags": [TAG], "tag": [0], "dt": [0], "value": [value]}).encode()
 
 
+@pytest.mark.timeout(400)  # each wait has its own end
 def test_one_reading_travels_from_gateway_to_page(stack: Any, broker: Broker, browser: Browser) -> None:
     epoch, ts = secrets.token_hex(8), time.time_ns() // 1000
     with Gateway(broker.url("gw-guest"), "gw-guest") as gateway:
-        assert gateway.accepting.wait(30)
+        assert gateway.accepting.wait(60)
         gateway.publish(envelope(epoch, 1, ts, VALUE), f"{epoch}:1")
         assert wait_until(lambda: bool(gateway.answers), 60)
         assert gateway.answers == [("ack", {"v": 1, "epoch": epoch, "ok": [1]} | _told(gateway.answers[0][1]))]
@@ -117,7 +119,7 @@ def _seen_on_the_page(stack: Any, browser: Browser, gateway: Gateway, epoch: str
     context = browser.new_context(locale="en-GB")
     try:
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         complaints: list[str] = []
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(stack.portal + "/live/areas/unassigned")

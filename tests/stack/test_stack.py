@@ -142,7 +142,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
             compose.start()
             document = json.loads(compose.exec_in_container(["cat", "/run/hefa/stack.json"], "api")[0])
             client = httpx2.Client(
-                base_url=document["api"], headers={"Authorization": f"Bearer {document['key']}"}, timeout=30
+                base_url=document["api"], headers={"Authorization": f"Bearer {document['key']}"}, timeout=60
             )
             with client:
                 yield Stack(compose, client, document["portal"], document["mqtt"], (by_certificate, by_password))
@@ -212,7 +212,7 @@ def test_consumption_is_served_for_the_backfilled_time(stack: Stack) -> None:
 
 
 def test_the_portal_asks_to_sign_in(stack: Stack) -> None:
-    page = httpx2.get(stack.portal, follow_redirects=True, timeout=30)
+    page = httpx2.get(stack.portal, follow_redirects=True, timeout=60)
     assert page.status_code == 200
     assert "<form" in page.text
 
@@ -279,7 +279,7 @@ def test_the_documents_gateway_gets_its_reading_onto_a_page(stack: Stack) -> Non
     assert run(sys.executable, str(example), stack.mqtt, "HALL3.T-1.pv", "21.5") == "stored: HALL3.T-1.pv = 21.5\n"
     [item] = stack.get("latest", tag="HALL3.T-1.pv")["items"]
     assert item["value"] == 21.5
-    with httpx2.Client(base_url=stack.portal, headers=stack.api.headers, timeout=30) as reader:
+    with httpx2.Client(base_url=stack.portal, headers=stack.api.headers, timeout=60) as reader:
         known = eventually(
             "the portal knows the tag", lambda: "HALL3.T-1.pv" in reader.get("/api/live/areas/unassigned").text
         )
@@ -316,11 +316,11 @@ def test_two_workers_share_and_killing_loses_nothing_and_counts_nothing_twice(st
                 gateway.send(seq, start + seq, float(seq))
             return not missing
 
-        eventually("every envelope is acknowledged", resend, within=120, every=5)
+        eventually("every envelope is acknowledged", resend, every=5)
     window = {"from": stamp(start), "to": stamp(start + count + 1)}
     [series] = stack.get("series", tag=Gateway.TAG, step="raw", **window)["series"]
     assert series["value"] == [float(seq) for seq in range(1, count + 1)]
-    for edge in eventually("the accounts balance", lambda: balanced(stack), within=30):
+    for edge in eventually("the accounts balance", lambda: balanced(stack)):
         assert edge["quarantined"] == 0, edge
 
 
@@ -342,7 +342,7 @@ def test_new_images_find_the_data_and_the_secrets(stack: Stack) -> None:
     def live() -> bool:
         return any(item["ts"] > began for item in stack.all("latest", core="true"))
 
-    eventually("new readings arrive", live, within=60)
+    eventually("new readings arrive", live)
 
 
 def balanced(stack: Stack) -> list[dict[str, Any]]:
