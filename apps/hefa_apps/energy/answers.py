@@ -90,11 +90,16 @@ def _daily(found: Demand, zone: ZoneInfo) -> list[dict[str, Any]]:
     return told
 
 
+def prepare(r: Reckoning, name: str = ELECTRICITY) -> None:
+    """Ask side by side for all that the figures of the morning, the demand and the bill are reckoned from."""
+    asked = (tariffs_asked(r, name), rows_asked(r, ELECTRICITY, "area", "1h"))
+    r.ahead((*formulas.needs(r), *asked, use.looking(r), r.looking(formulas.watched(r))))
+
+
 def cost(r: Reckoning, zone: ZoneInfo, name: str = ELECTRICITY) -> dict[str, Any]:
     """Return the bill by band, by area and by day. Without a tariff: energy alone, and the reason."""
     metered(r.catalogue, ELECTRICITY)
-    asked = (tariffs_asked(r, name), rows_asked(r, ELECTRICITY, "area", "1h"))
-    r.ahead((*formulas.needs(r), *asked, use.looking(r)))
+    prepare(r, name)
     dated = tariffs(r, name)
     answer: dict[str, Any] = {"carrier": ELECTRICITY, "tariff": name}
     ids = ("energy.cost", "energy.price", "energy.cost_per_t")

@@ -1,9 +1,14 @@
-"""The pages of the energy app. What takes longer than a blink comes as parts, fetched by `static/energy.js`."""
+"""The pages of the energy app.
+
+The morning and the bill are reckoned from the same answers: they come whole, over a long period by `page.rest`. Other
+pages come as parts that ask for different things, fetched beside each other by `static/energy.js`.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -18,7 +23,7 @@ from hefa_apps.energy.model import load, rate_unit
 from hefa_apps.energy.registers import ELECTRICITY, carriers
 from hefa_apps.metrics import Reckoning, targets
 from hefa_apps.metrics.desk import reckoning
-from hefa_apps.page import App, Pages, hues, pages, starting
+from hefa_apps.page import App, Pages, hues, pages, rest, starting
 from hefa_apps.period import Period
 from hefa_apps.question import Asked, Question
 from hefa_apps.report import Asked as AskedUse
@@ -26,14 +31,13 @@ from hefa_apps.report import fields
 from hefa_apps.session import Asking
 from hefa_apps.view import Morning
 
-AT_ONCE = 49  # hours: figures of a longer period come as a part, so that the page stands at once
 TABS = ("overview", "use", "cost", "flows", "carbon", "baseline", "outlook")
 
 router = APIRouter()
 router.include_router(api)
 APP = App("energy", router, formulas=FORMULAS, members=MEMBERS, basis=BASIS)
 
-Tab = Literal["cost", "flows", "carbon", "baseline", "outlook"]
+Tab = Literal["flows", "carbon", "baseline", "outlook"]
 
 
 class Yesterday(Morning):
@@ -57,15 +61,26 @@ def overview(request: Request, asking: Asking, question: AskedYesterday) -> Resp
         question.back = 0  # a young site knows nothing of yesterday
         period, mistake = question.shown(catalogue)
         r = reckoning(request, asking, catalogue, period)
-    if period.hours > AT_ONCE:
-        return _page(request, r, "overview", question, period, mistake, figures=None, nothing=False, starting=False)
-    r.prepare(BASIS)
-    shown = [r.figure(id) for id in answers.overview(r)]
-    nothing = all(figure.value is None for figure in shown)
+    if later := rest(request, r.hours):
+        return _page(request, r, "overview", question, period, mistake, rest=later)
+    answers.prepare(r)
+    figures = _told(lambda: [r.figure(id) for id in answers.overview(r)])
+    nothing = all(figure.value is None for figure in figures.a or ())
     return _page(
-        request, r, "overview", question, period, mistake, figures=shown, starting=nothing and starting(request),
-        nothing=nothing,
+        request, r, "overview", question, period, mistake, figures=figures, bill=_bill(r, ELECTRICITY),
+        nothing=nothing, starting=nothing and starting(request),
     )  # fmt: skip
+
+
+@router.get("/energy/cost", include_in_schema=False)
+def cost(request: Request, asking: Asking, question: AskedYesterday, tariff: Name = ELECTRICITY) -> Response:
+    catalogue = asking.catalogue()
+    period, mistake = question.shown(catalogue)
+    r = reckoning(request, asking, catalogue, period)
+    if later := rest(request, r.hours):
+        return _page(request, r, "cost", question, period, mistake, rest=later)
+    answers.prepare(r, tariff)
+    return _page(request, r, "cost", question, period, mistake, bill=_bill(r, tariff))
 
 
 @router.get("/energy/use", include_in_schema=False)
@@ -112,56 +127,52 @@ def _page(
         question=question,
         period=period,
         mistake=mistake,
+        hues=hues(r.catalogue),
         named=partial(_named, shown_on),
-        query=request.url.query,
+        query=urlencode([pair for pair in request.query_params.multi_items() if pair[0] != "rest"]),
         lamp=partial(targets.lamp, r),
         **more,
     )
 
 
+class Told(NamedTuple):
+    """The answer `a` of a part of a page, or why it was refused."""
+
+    a: Any
+    refused: str | None = None
+
+
+def _told(ask: Callable[[], Any]) -> Told:
+    try:
+        return Told(ask())
+    except Refused as error:
+        return Told(None, str(error))
+
+
+def _bill(r: Reckoning, tariff: str) -> dict[str, Told]:
+    """Return the parts `cost` and `demand` of a page."""
+    zone = r.catalogue.root.zone
+    return {
+        "cost": _told(lambda: answers.cost(r, zone, tariff)),
+        "demand": _told(lambda: answers.demand(r, zone)),
+    }
+
+
 def _part(request: Request, view: Asks, name: str, ask: Callable[[], dict[str, Any]]) -> Response:
     """Render a part of a page; what cannot be answered is told in its place."""
     shown_on = pages(request)
-    try:
-        found, refused = ask(), None
-    except Refused as error:
-        found, refused = {}, str(error)
+    told = _told(ask)
     return shown_on.render(
         request,
-        f"energy/part_{name}.html" if refused is None else "energy/part_refused.html",
+        f"energy/part_{name}.html" if told.refused is None else "energy/part_refused.html",
         root=view.r.catalogue.root,
-        a=found,
-        refused=refused,
+        a=told.a,
+        refused=told.refused,
         period=view.period,
         hues=hues(view.r.catalogue),
         named=partial(_named, shown_on),
         kept=[pair for pair in request.query_params.multi_items() if not pair[0].startswith("baseline_")],
     )
-
-
-@router.get("/energy/parts/figures", include_in_schema=False)
-def figures(request: Request, asking: Asking, question: Asked) -> Response:
-    catalogue = asking.catalogue()
-    r = reckoning(request, asking, catalogue, question.period(catalogue))
-    r.prepare(BASIS)
-    return pages(request).render(
-        request,
-        "energy/part_figures.html",
-        root=catalogue.root,
-        question=question,
-        lamp=partial(targets.lamp, r),
-        figures=[r.figure(id) for id in answers.overview(r)],
-    )
-
-
-@router.get("/energy/parts/demand", include_in_schema=False)
-def demand(request: Request, view: Asks) -> Response:
-    return _part(request, view, "demand", lambda: answers.demand(view.r, view.zone))
-
-
-@router.get("/energy/parts/cost", include_in_schema=False)
-def cost(request: Request, view: Asks, tariff: Name = ELECTRICITY) -> Response:
-    return _part(request, view, "cost", lambda: answers.cost(view.r, view.zone, tariff))
 
 
 @router.get("/energy/parts/sankey", include_in_schema=False)

@@ -1,5 +1,6 @@
-// The parts of an energy page: fetched beside each other once the page stands, then their charts are drawn.
+// The charts of an energy page, and its parts: fetched beside each other once the page stands.
 
+import "./rest.js";
 import { chart, stamp } from "./chart.js";
 import { capital, number, time, unit, word } from "./figures.js";
 import { send } from "./send.js";
@@ -146,7 +147,12 @@ async function fill(part) {
   }
   part.setAttribute("aria-busy", "false");
   keeping(part);
-  for (const place of part.querySelectorAll("[data-chart]")) if (draw[place.id]) chart(place.id, draw[place.id]);
+  charts(part);
 }
 
+function charts(of) {
+  for (const place of of.querySelectorAll("[data-chart]")) if (draw[place.id]) chart(place.id, draw[place.id]);
+}
+
+charts(document);
 for (const part of document.querySelectorAll("[data-part]")) fill(part);
