@@ -87,6 +87,34 @@ def test_a_path_tells_all_methods_that_it_knows(client: Any) -> None:
         assert set(answer.headers["allow"].split(", ")) == methods | ({"HEAD"} if "GET" in methods else set()), path
 
 
+def test_a_parameter_that_is_no_list_is_given_once(client: Any) -> None:
+    """Wherever the description has one; what is wrong besides is told by others."""
+    asked = 0
+    for path, method, operation in operations():
+        for parameter in operation.get("parameters", []):
+            name = parameter["name"]
+            if parameter["in"] != "query" or (parameter["schema"].get("type") == "array" and "/stream" in path):
+                continue
+            twice = f"{path.replace('{', '').replace('}', '')}?{name}=1&{name}=1"
+            answer = client.request(method, twice, json={})
+            told = answer.json().get("errors", []) if answer.status_code == 422 else []
+            found = [error for error in told if "more than once" in error["detail"]]
+            if parameter["schema"].get("type") == "array":
+                assert not found, twice
+            else:
+                assert [error["where"] for error in found] == [f"query.{name}"], (twice, answer.text)
+                assert answer.json()["detail"].startswith(f"{name}: ")
+                asked += 1
+    assert asked > 80
+
+
+def test_lists_are_repeated_and_others_are_not(client: Any) -> None:
+    tags = "tag=A2-SX.SXA.MS-A01.ph&tag=A2-SX.SXA.MS-A01.ph"
+    assert client.get(f"/v1/latest?{tags}&limit=1").status_code == 200
+    assert "limit" in client.get(f"/v1/latest?{tags}&limit=1&limit=2").json()["detail"]
+    assert "not a parameter" in client.get("/v1/latest?limits=1&limits=2").json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

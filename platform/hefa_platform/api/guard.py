@@ -11,6 +11,7 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from hefa_platform.access import Access, Principal
+from hefa_platform.api.params import named_once
 from hefa_platform.api.problems import Problem
 from hefa_platform.store.database import Database
 from hefa_platform.store.entry import Rules, site
@@ -66,7 +67,7 @@ _bearer = HTTPBearer(auto_error=False, description="An API key: `hefa_<id>_<secr
 
 
 class _Needs:
-    """A dependency that lets a role and those above it pass."""
+    """A dependency that lets a role and those above it pass, whose query can be meant one way only."""
 
     def __init__(self, role: Role) -> None:
         self._role = role
@@ -78,6 +79,7 @@ class _Needs:
         address = request.client.host if request.client else ""
         principal = parts.access.principal(request.headers.get("authorization"), address)
         principal.require(self._role)
+        named_once(request)
         return Caller(principal, parts)
 
 

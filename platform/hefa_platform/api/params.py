@@ -3,16 +3,17 @@
 import base64
 import binascii
 import re
+from collections import Counter
 from datetime import UTC, datetime
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
-from fastapi import Path
+from fastapi import Path, Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from hefa_platform.api.problems import invalid, nearest
+from hefa_platform.api.problems import Problem, invalid, nearest
 
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+ -]\d\d:\d\d)?", re.ASCII)
 T = TypeVar("T")
@@ -124,6 +125,25 @@ class Asked(BaseModel):
     """A query or a body. What it does not know is refused, so that a misspelt filter never means 'everything'."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+
+
+def named_once(request: Request) -> None:
+    """422 where a query repeats a parameter that is no list: which of the values holds would be a guess."""
+    given = request.query_params.multi_items()
+    if len(given) == len(request.query_params):
+        return
+    models = [field.field_info.annotation for field in request.scope["route"].dependant.query_params]
+    single = {
+        field.alias or name
+        for model in models
+        for name, field in model.model_fields.items()
+        if get_origin(field.annotation) is not list
+    }
+    repeated = [name for name, count in Counter(name for name, _ in given).items() if count > 1 and name in single]
+    if repeated:
+        errors = [{"where": f"query.{name}", "detail": "is given more than once: give it once"} for name in repeated]
+        detail = "; ".join(f"{name}: is given more than once: give it once" for name in repeated)
+        raise Problem(422, "invalid", "Invalid request", detail, errors=errors)
 
 
 class Page(Asked):
