@@ -11,7 +11,7 @@ import time
 from itertools import cycle
 from typing import Literal
 
-from hefa_platform.store import alarm_watch, rollups, signal_watch, upkeep
+from hefa_platform.store import alarm_watch, registers, rollups, signal_watch, upkeep
 from hefa_platform.store.database import Connection, Database, SchemaMissing, Unavailable
 from hefa_platform.store.migrations import require_current
 from hefa_platform.store.standstill import Standstill
@@ -92,6 +92,7 @@ class Keeper:
             if now >= next_advance:
                 next_advance = now + ADVANCE_S
                 rollups.advance(connection)
+                registers.note_returned(connection)
                 upkeep.alive(connection, self._name, True, f"{rollups.backlog(connection)} ranges to roll up")
             if now >= next_alarms:
                 more = alarm_watch.watch(connection).more

@@ -16,6 +16,7 @@ from psycopg.rows import namedtuple_row
 from psycopg.types.json import Jsonb
 
 from hefa_platform.store import rollups
+from hefa_platform.store.registers import note_returned
 
 T0 = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=20)
 MINUTE = timedelta(minutes=1)
@@ -48,7 +49,7 @@ class Registers:
 
     def begin(self) -> None:
         self.admin.execute(
-            "TRUNCATE reading, reading_1m, rollup_hour, rollup_dirty, meter_swap, event, quarantine CASCADE"
+            "TRUNCATE reading, reading_1m, rollup_hour, rollup_dirty, meter_swap, event, quarantine, latest CASCADE"
         )
         # A view where hours are a continuous aggregate.
         (hours,) = self.admin.execute(
@@ -88,6 +89,15 @@ class Registers:
             SELECT edge_id, 'e', %s, 0, 'meter_swap', %s, %s, %s FROM edge WHERE name = %s
             """,
             [self.told, T0 + timedelta(seconds=at), tag, Jsonb({"final": final, "initial": initial} | more), edge],
+        )
+
+    def newest(self) -> None:
+        """Move `latest` forward, as ingest does."""
+        self.admin.execute(
+            """
+            INSERT INTO latest (tag_id, ts, value, quality)
+            SELECT DISTINCT ON (tag_id) tag_id, ts, value, quality FROM reading ORDER BY tag_id, ts DESC
+            """
         )
 
     def advance(self, minutes: int) -> None:
@@ -243,6 +253,61 @@ def test_a_net_register_counts_back_what_is_given_back(registers: Registers) -> 
     registers.read([(0, 10.0, 192), (60, 20.0, 192), (120, -5.0, 192), (180, -4.0, 192)], "net")
     registers.settle(10)
     assert [measured for measured, *_ in registers.counted("net").values()] == [10, -25, 1, 0, 0]
+
+
+# --- silences ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("readings", "later", "so_far", "in_all"),
+    [
+        ([(0, 500.0, 192), (60, 510.0, 192)], (660, 810.0, 192), 280, 310),  # silent for ten minutes
+        ([(0, 500.0, 192), (60, 510.0, 192), (70, None, 0)], (660, 810.0, 192), 280, 310),  # … after a bad reading
+        ([(0, 500.0, 192), (540, 710.0, 192)], (660, 810.0, 192), 260, 310),  # within two heartbeats
+    ],
+)
+def test_what_was_counted_in_a_silence_is_in_totals_as_soon_as_it_is_heard_of(
+    registers: Registers, readings: list[tuple[float, float | None, int]], later: tuple[float, float, int],
+    so_far: float, in_all: float,
+) -> None:  # fmt: skip
+    registers.read(readings)
+    registers.settle(10)
+    registers.read([later])
+    registers.newest()
+    assert note_returned(registers.jobs) == 1
+    assert registers.admin.execute("SELECT min(from_ts) < %s FROM rollup_dirty", [T0 + 10 * MINUTE]).fetchone() == (
+        True,
+    )
+    registers.work()
+    assert note_returned(registers.jobs) == 0
+    measured, estimated, unknown, _ = registers.total()
+    assert (measured + estimated, unknown) == (pytest.approx(so_far), 0)
+    live = registers.admin.execute(
+        "SELECT sum(inc_measured + inc_estimated) FROM minutes_now(ARRAY[%s], ARRAY[%s], ARRAY[%s])",
+        [registers.tags["register"], T0 + 10 * MINUTE, T0 + 12 * MINUTE],
+    ).fetchone()
+    assert measured + estimated + live[0] == pytest.approx(in_all)
+    registers.settle(20)
+    measured, estimated, unknown, _ = registers.total()
+    assert (measured + estimated, unknown) == (pytest.approx(in_all), 0)
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        [(60 * k, 500.0 + k, 192) for k in range(12)],  # speaks each minute
+        [(0, 500.0, 192), (60, 510.0, 192), (660, 510.0, 192)],  # stood still
+        [(0, 500.0, 192), (60, 510.0, 192), (660, 520.0, 0)],  # says nothing yet
+        [(660, 520.0, 192)],  # was never heard of before
+    ],
+)
+def test_a_register_that_lacks_nothing_is_left_alone(
+    registers: Registers, readings: list[tuple[float, float, int]]
+) -> None:
+    registers.read(readings)
+    registers.settle(10)
+    registers.newest()
+    assert note_returned(registers.jobs) == 0
 
 
 # --- swaps -----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Meter swaps: where a register ends and another begins.
+"""Registers: meter swaps, where one ends and another begins, and silences, of which is heard later.
 
 A declared swap is an event like any other, and more: the database makes it a point of the register's history
 (`meter_swap`, schemas 0010, 0018 and 0021), whoever stores it, and the refresh computes again what it touches; one that
@@ -11,7 +11,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
-from hefa_platform.store.database import Database
+from hefa_platform.store.database import Connection, Database
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,27 @@ def swaps(database: Database, tag_ids: Sequence[int], start: datetime, end: date
             """,
             [list(tag_ids), start, end],
         ).fetchall()
+
+
+def note_returned(connection: Connection) -> int:
+    """Note registers that were silent when the watermark passed and have spoken since; return how many.
+
+    What one counted in its silence was not known when its minutes were written. Without a note they would wait, and
+    totals be short of it, until the watermark passes the reading that tells.
+    """
+    return connection.execute(
+        """
+        INSERT INTO rollup_dirty (tag_id, from_ts, to_ts)
+        SELECT tag.tag_id, before.last_ts, before.last_ts
+          FROM rollup_state CROSS JOIN tag JOIN latest USING (tag_id)
+         CROSS JOIN LATERAL (SELECT * FROM reading_1m AS m WHERE m.tag_id = tag.tag_id AND bucket < watermark
+                              ORDER BY bucket DESC LIMIT 1) AS before
+         CROSS JOIN LATERAL (SELECT value FROM reading AS r WHERE r.tag_id = tag.tag_id AND ts >= watermark AND quality >= 64
+                              ORDER BY ts LIMIT 1) AS next
+         WHERE kind = 'counter' AND latest.ts >= watermark AND before.last_ts IS NOT NULL
+           -- Where the last minute has counted something, it knew what came after it; where nothing was, that is right
+           -- as long as the register shows the same.
+           AND (before.bucket < watermark - interval '1 minute' OR inc_measured + inc_estimated + inc_unknown = 0)
+           AND next.value IS DISTINCT FROM before.last
+        """
+    ).rowcount
