@@ -141,7 +141,8 @@ def _templates(tables: Mapping[str, Table], users: Mapping[str, str]) -> dict[st
 
 def _rated(tag: Tag, tags: Mapping[str, Tag], row: Table) -> Tag:
     """Check what the counter integrates, and give it its max_rate unless the seeds say one: what the range of the
-    flow allows, and two quanta of the register more in each period, for a register moves in steps.
+    flow allows, and two quanta of the register more in each period, for a register moves in steps. It must not be able
+    to go round within a heartbeat, for no reading would tell.
     """
     flow = tags.get(tag.integrates) if tag.integrates else None
     if tag.integrates and (flow is None or flow.kind not in ("gauge", "state")):
@@ -150,9 +151,17 @@ def _rated(tag: Tag, tags: Mapping[str, Tag], row: Table) -> Tag:
     if tag.period_s <= 0 or resolution <= 0 or resolution >= modulus or per_hour < 0:
         row.note(tag.suffix, "a counter needs a period, 0 < resolution < modulus and per_hour >= 0")
         return tag
-    if tag.max_rate is not None:
-        if tag.max_rate <= 0:
-            row.note(tag.suffix, f"the largest increment an hour, {tag.max_rate:g}, must be above 0")
+    if tag.max_rate is not None and tag.max_rate <= 0:
+        row.note(tag.suffix, f"the largest increment an hour, {tag.max_rate:g}, must be above 0")
         return tag
-    fastest = flow.high if flow is not None and flow.kind == "gauge" else 1.0
-    return replace(tag, max_rate=float(f"{per_hour * fastest + 2 * resolution * 3600 / tag.period_s:.6g}"))
+    if tag.max_rate is None:
+        fastest = flow.high if flow is not None and flow.kind == "gauge" else 1.0
+        tag = replace(tag, max_rate=float(f"{per_hour * fastest + 2 * resolution * 3600 / tag.period_s:.6g}"))
+    most = (tag.max_rate or 0.0) * tag.heartbeat_s / 3600
+    if most >= modulus:
+        row.note(
+            tag.suffix,
+            f"the register rolls over at {modulus:g} and may count {most:g} in one heartbeat of {tag.heartbeat_s:g} s: nobody "
+            "could say how often it went round; give a shorter heartbeat, or the meter's true modulus and max_rate",
+        )
+    return tag
