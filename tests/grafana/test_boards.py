@@ -76,7 +76,7 @@ def read(read_dsn: str) -> Iterator[psycopg.Connection]:
 
 
 def run(read: psycopg.Connection, text: str) -> tuple[list[str], list[tuple], float]:
-    """Names of the columns, rows, and seconds: the best of some, because the machine does other things too."""
+    """Names of the columns, rows, and seconds: the best of some, as they would be on a machine of its own."""
     assert "$" not in text, text
     pglast.parse_sql(text)
     best = float("inf")
@@ -84,22 +84,18 @@ def run(read: psycopg.Connection, text: str) -> tuple[list[str], list[tuple], fl
         began = time.perf_counter()
         cursor = read.execute(text)
         rows = cursor.fetchall()
-        best = min(best, time.perf_counter() - began)
+        took = time.perf_counter() - began
+        best = min(best, took if took < BUDGET_S else took / busyness(read))
         if best < (BUDGET_S / 2 if attempt < 2 else BUDGET_S):
             break
     return [column.name for column in cursor.description or ()], rows, best
 
 
-def in_time(read: psycopg.Connection, took: float) -> bool:
-    """Whether a query keeps the budget: what it is on a machine of its own, more on one that is as busy as this one.
-
-    How busy is told by a fixed piece of work, which takes REFERENCE_S where nothing else runs.
-    """
-    if took < BUDGET_S:
-        return True
+def busyness(read: psycopg.Connection) -> float:
+    """How many times as long as alone a query takes here and now: told by a fixed piece of work."""
     began = time.perf_counter()
     read.execute("SELECT sum(sqrt(n)) FROM generate_series(1, 300000) AS n")
-    return took < BUDGET_S * (time.perf_counter() - began) / REFERENCE_S
+    return max(1.0, (time.perf_counter() - began) / REFERENCE_S)
 
 
 def settings(read: psycopg.Connection, board: dict[str, Any]) -> list[dict[str, str | list[str]]]:
@@ -113,7 +109,7 @@ def settings(read: psycopg.Connection, board: dict[str, Any]) -> list[dict[str, 
                 values = [str(row[0]) for row in rows]
                 assert len(names) == 1
                 assert values, variable["query"]
-                assert in_time(read, took)
+                assert took < BUDGET_S
                 options: list[str | list[str]] = [values] if variable.get("includeAll") else list(values)
             else:
                 options = [part.strip() for part in variable["query"].split(",")]
@@ -141,7 +137,7 @@ def test_a_panel_answers_with_rows_of_its_form_and_in_time(
         # Minutes of six hours; hours of two weeks.
         for interval_s, span in ((60, timedelta(hours=6)), (3600, timedelta(days=14))):
             names, rows, took = run(read, expand(target["rawSql"], chosen, interval_s, span))
-            assert in_time(read, took), f"{took * 1000:.0f} ms, {chosen}"
+            assert took < BUDGET_S, f"{took * 1000:.0f} ms, {chosen}"
             if target["format"] == "time_series":
                 assert names in (["time", "metric", "value"], ["time", "value"])
                 assert [row[0] for row in rows] == sorted(row[0] for row in rows)
@@ -162,7 +158,7 @@ def test_a_rule_answers_with_one_number_a_row(read: psycopg.Connection, rule: di
     query = rule["data"][0]["model"]["rawSql"]
     _, rows, took = run(read, query)
     assert rows
-    assert in_time(read, took)
+    assert took < BUDGET_S
     evaluator = rule["data"][1]["model"]["conditions"][0]["evaluator"]
     firing = False
     for row in rows:
