@@ -310,6 +310,19 @@ def test_a_register_that_lacks_nothing_is_left_alone(
     assert note_returned(registers.jobs) == 0
 
 
+def test_a_meter_swapped_in_a_silence_is_counted_as_soon_as_the_new_one_is_heard(registers: Registers) -> None:
+    registers.read([(0, 500.0, 192), (60, 510.0, 192)])
+    registers.settle(10)
+    registers.swap(300, 600.0, 0.0)
+    registers.work()
+    assert registers.total() == (10, 90, 0, 0)
+    registers.read([(660, 36.0, 192)])
+    registers.newest()
+    assert note_returned(registers.jobs) == 1
+    registers.work()
+    assert registers.total() == (10, 120, 0, 0)  # five of the six minutes since the swap
+
+
 # --- swaps -----------------------------------------------------------------------------------------------------------
 
 

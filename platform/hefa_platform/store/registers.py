@@ -54,17 +54,22 @@ def note_returned(connection: Connection) -> int:
     """
     return connection.execute(
         """
+        WITH returned AS MATERIALIZED (
+          SELECT tag.tag_id, watermark
+            FROM rollup_state CROSS JOIN tag JOIN latest USING (tag_id)
+           CROSS JOIN LATERAL (SELECT * FROM reading_1m AS m WHERE m.tag_id = tag.tag_id AND bucket < watermark
+                                ORDER BY bucket DESC LIMIT 1) AS before
+           CROSS JOIN LATERAL (SELECT value FROM reading AS r
+                                WHERE r.tag_id = tag.tag_id AND ts >= watermark AND quality >= 64
+                                ORDER BY ts LIMIT 1) AS next
+           WHERE kind = 'counter' AND latest.ts >= watermark
+             -- Where the last minute has counted something, or is there without a value in force, it knew what came after
+             -- it; where nothing was counted, that is right as long as the register shows the same.
+             AND (before.bucket < watermark - interval '1 minute'
+                  OR last IS NOT NULL AND inc_measured + inc_estimated + inc_unknown = 0)
+             AND next.value IS DISTINCT FROM before.last)
         INSERT INTO rollup_dirty (tag_id, from_ts, to_ts)
-        SELECT tag.tag_id, before.last_ts, before.last_ts
-          FROM rollup_state CROSS JOIN tag JOIN latest USING (tag_id)
-         CROSS JOIN LATERAL (SELECT * FROM reading_1m AS m WHERE m.tag_id = tag.tag_id AND bucket < watermark
-                              ORDER BY bucket DESC LIMIT 1) AS before
-         CROSS JOIN LATERAL (SELECT value FROM reading AS r WHERE r.tag_id = tag.tag_id AND ts >= watermark AND quality >= 64
-                              ORDER BY ts LIMIT 1) AS next
-         WHERE kind = 'counter' AND latest.ts >= watermark AND before.last_ts IS NOT NULL
-           -- Where the last minute has counted something, it knew what came after it; where nothing was, that is right
-           -- as long as the register shows the same.
-           AND (before.bucket < watermark - interval '1 minute' OR inc_measured + inc_estimated + inc_unknown = 0)
-           AND next.value IS DISTINCT FROM before.last
+        SELECT tag_id, at, at FROM (SELECT tag_id, register_before(tag_id, watermark) AS at FROM returned) AS silent
+         WHERE at IS NOT NULL
         """
     ).rowcount
