@@ -9,6 +9,15 @@ function slug(text) {
   return text.toLowerCase().replace(/[^a-z0-9]/g, "-");
 }
 
+// A phone: labels at the edge stay inside, axes have fewer ticks.
+export const narrow = () => matchMedia("(max-width: 760px)").matches;
+
+// A tick of a value axis with as many decimals as it has: 0.5, 1, 1.5, 2.
+export function tick(value) {
+  const whole = (n) => Math.abs(value * 10 ** n - Math.round(value * 10 ** n)) < 1e-6;
+  return number(value, [0, 1, 2].find(whole) ?? 3);
+}
+
 // What a chart may use: colours as the browser resolves them now, and parts of options in the house style.
 function look() {
   const size = 0.76 * parseFloat(getComputedStyle(document.documentElement).fontSize); // grows with the wall
@@ -30,11 +39,11 @@ function look() {
         backgroundColor: "transparent", extraCssText: "box-shadow:none",
       },
     }),
-    x: (labels, more = {}) => ({ type: "category", data: labels, axisLine: { lineStyle: { color: colour("rule") } }, axisTick: { show: false }, axisLabel: { ...label, hideOverlap: true }, ...more }),
+    x: (labels, more = {}) => ({ type: "category", data: labels, axisLine: { lineStyle: { color: colour("rule") } }, axisTick: { show: false }, axisLabel: { ...label, hideOverlap: true, ...(narrow() && { alignMaxLabel: "right" }) }, ...more }),
     y: (ucum, more = {}) => ({
       type: "value", name: unit(ucum), nameTextStyle: { ...label, align: "right", padding: [0, 6, 0, 0] }, nameGap: 20,
       splitLine: { lineStyle: { color: colour("rule-2") } }, axisLine: { show: false },
-      axisLabel: { ...label, formatter: (v) => number(v, Math.abs(v) < 1 && v ? 2 : 0) }, ...more,
+      axisLabel: { ...label, formatter: tick }, ...more,
     }),
     // Time as a value axis, for points that do not stand in bars; ticks are those of the site's zone.
     t: (more = {}) => ({ ...self.y("", { type: "time", splitLine: { show: false }, axisLine: { lineStyle: { color: colour("rule") } } }), axisLabel: { ...label, hideOverlap: true, formatter: (ms) => stamp(ms) }, ...more }),

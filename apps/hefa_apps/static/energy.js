@@ -1,7 +1,7 @@
 // The charts of an energy page, and its parts: fetched beside each other once the page stands.
 
 import "./rest.js";
-import { chart, stamp } from "./chart.js";
+import { chart, narrow, stamp } from "./chart.js";
 import { capital, number, time, unit, word } from "./figures.js";
 import { send } from "./send.js";
 
@@ -24,7 +24,7 @@ const draw = {
       series: [{
         name: word("energy.demand"), type: "line", step: "end", showSymbol: false, sampling: "max", data: points, color: look.of("electricity"),
         lineStyle: { width: 1.4 }, emphasis: { disabled: true },
-        markPoint: { symbol: "circle", symbolSize: 9, silent: true, label: { show: true, position: along > 0.9 ? "left" : along < 0.15 ? "right" : "top", color: look.colour("ink-2"), fontSize: look.size, formatter: `${word("energy.peak")} ${number(data.peak, 0)} kW` }, data: [{ coord: [Date.parse(data.peak_at), data.peak] }] },
+        markPoint: { symbol: "circle", symbolSize: 9, silent: true, label: { show: true, position: along > 0.9 ? "left" : along < 0.15 ? "right" : "top", color: look.colour("ink-2"), fontSize: look.size, backgroundColor: look.colour("card", 0.85), padding: [1, 4], borderRadius: 3, formatter: `${word("energy.peak")} ${number(data.peak, 0)} kW` }, data: [{ coord: [Date.parse(data.peak_at), data.peak] }] },
         markLine: { symbol: "none", silent: true, label: { show: false }, lineStyle: { color: look.colour("ink-3"), type: "dashed" }, data: [{ yAxis: data.mean }] },
       }],
     };
@@ -45,17 +45,16 @@ const draw = {
   "energy-sankey": (data, look) => {
     const areas = data.nodes.filter((n) => n.kind === "area");
     const tint = (n) => (n.kind === "carrier" ? look.of(n.id) : n.id === "unaccounted" || n.id === "loss" ? look.colour("ink-3", 0.6) : look.hue((areas.findIndex((a) => n.id.startsWith(a.id)) % 8) + 1));
-    const narrow = matchMedia("(max-width: 760px)").matches;
     const label = (id) => (id === "unaccounted" ? word("unaccounted") : id === "loss" ? word("energy.loss") : capital(id));
     return {
       ...look.base(),
       tooltip: { ...look.base().tooltip, trigger: "item", formatter: (p) => look.tip(p.dataType === "edge" ? `${label(p.data.source)} → ${label(p.data.target)}` : label(p.name), [["", `${number(p.value, 0)} ${unit(data.unit)}`]]) },
       series: [{
         type: "sankey", data: data.nodes.map((n) => ({ name: n.id, itemStyle: { color: tint(n) } })), links: data.links,
-        nodeAlign: "justify", nodeGap: 8, nodeWidth: 14, draggable: false, left: 4, right: narrow ? 90 : 170, top: 6, bottom: 6, emphasis: { focus: "adjacency" },
+        nodeAlign: "justify", nodeGap: 8, nodeWidth: 14, draggable: false, left: 4, right: narrow() ? 90 : 170, top: 6, bottom: 6, emphasis: { focus: "adjacency" },
         lineStyle: { color: "source", opacity: 0.28, curveness: 0.5 },
         labelLayout: { hideOverlap: true }, // of what is too small for its name the table and the pointer tell
-        label: { color: look.colour("ink"), fontSize: look.size, fontFamily: "Inter, sans-serif", formatter: (p) => (narrow ? label(p.name) : `${label(p.name)}  ${number(p.value, 0)}`) },
+        label: { color: look.colour("ink"), fontSize: look.size, fontFamily: "Inter, sans-serif", formatter: (p) => (narrow() ? label(p.name) : `${label(p.name)}  ${number(p.value, 0)}`) },
       }],
     };
   },
@@ -71,7 +70,7 @@ const draw = {
     return {
       ...look.base(),
       xAxis: look.x(at),
-      yAxis: [look.y(data.unit, { scale: true }), look.y(data.unit, { splitLine: { show: false }, name: word("energy.cusum"), nameTextStyle: { align: "right", color: look.colour("ink-3"), fontSize: look.size } })],
+      yAxis: [look.y(data.unit, { scale: true }), look.y(data.unit, { splitLine: { show: false }, name: narrow() ? "" : word("energy.cusum"), nameTextStyle: { align: "right", color: look.colour("ink-3"), fontSize: look.size } })],
       tooltip: { ...look.base().tooltip, formatter: (points) => look.tip(points[0].name, points.filter((p) => p.value !== null && p.value !== undefined).map((p) => [p.seriesName, `${number(p.value, 0)} ${label}`, p.color])) },
       series: [
         { name: word("energy.used"), type: "line", data: bars, color: look.of("electricity"), symbolSize: 5, lineStyle: { width: 1.5 }, markArea: start ? { silent: true, itemStyle: { color: look.colour("rule", 0.25) }, label: { color: look.colour("ink-3"), fontSize: look.size }, data: [[{ xAxis: 0, name: word("energy.baseline") }, { xAxis: start - 1 }]] } : undefined },
@@ -105,7 +104,7 @@ const draw = {
     series: [
       { name: word("energy.advised"), type: "bar", barMaxWidth: 30, emphasis: { disabled: true }, color: look.colour("accent"), data: data.hours.map((h) => ({ value: h.best, itemStyle: { color: look.colour(h.price <= Math.min(...data.hours.map((x) => x.price)) ? "valley" : h.price >= Math.max(...data.hours.map((x) => x.price)) ? "peak" : "flat") } })) },
       { name: word("energy.evenly"), type: "line", step: "middle", symbol: "none", color: look.colour("ink-3"), lineStyle: { type: "dashed" }, data: data.hours.map((h) => h.usual) },
-      { name: word("energy.tank"), type: "line", yAxisIndex: 1, symbol: "none", color: look.of("water"), data: data.hours.map((h) => h.tank) },
+      { name: word("energy.tank"), type: "line", yAxisIndex: 1, symbol: "none", color: look.colour("ink"), data: data.hours.map((h) => h.tank) },
     ],
   }),
 };

@@ -1,6 +1,7 @@
 // The bars of a report, drawn from the data that the page carries; the table beside them says the same.
 
 import "./rest.js";
+import { narrow, tick } from "./chart.js";
 import { colour, number, onTheme, time, unit, word } from "./figures.js";
 
 const place = document.getElementById("chart");
@@ -92,8 +93,8 @@ function draw() {
       borderWidth: 0, padding: 0, backgroundColor: "transparent", extraCssText: "box-shadow:none",
       formatter: (points) => tip(data, label, points),
     },
-    xAxis: { type: "category", data: data.bars.map((bar) => stamp(bar.start, data.step)), axisLine: { lineStyle: { color: colour("rule") } }, axisTick: { show: false }, axisLabel: { color: ink, fontSize, hideOverlap: true } },
-    yAxis: { type: "value", name: label, min: floor, nameTextStyle: { color: ink, fontSize, align: "right", padding: [0, 6, 0, 0] }, nameGap: 20, splitLine: { lineStyle: { color: rule } }, axisLabel: { color: ink, fontSize, formatter: (v) => number(v, Math.abs(v) < 1 && v ? 2 : 0) } },
+    xAxis: { type: "category", data: data.bars.map((bar) => stamp(bar.start, data.step)), axisLine: { lineStyle: { color: colour("rule") } }, axisTick: { show: false }, axisLabel: { color: ink, fontSize, hideOverlap: true, ...(narrow() && { alignMaxLabel: "right" }) } },
+    yAxis: { type: "value", name: label, min: floor, nameTextStyle: { color: ink, fontSize, align: "right", padding: [0, 6, 0, 0] }, nameGap: 20, splitLine: { lineStyle: { color: rule } }, axisLabel: { color: ink, fontSize, formatter: tick } },
     series,
   });
 }
