@@ -70,7 +70,7 @@ class Portal:
 
     def client(self) -> httpx2.Client:
         """Return a client that asks with the administrator's key and follows no redirect."""
-        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
+        return httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=60)
 
     def execute(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Run one statement as the database's administrator."""
@@ -217,7 +217,8 @@ def bare_portal(postgres: str, migrated: str | None, role_passwords: dict[str, s
 
 # --- the browser: a context of its own for each page ------------------------------------------
 
-expect.set_options(timeout=60_000)  # what is expected comes later on a busy machine
+PATIENCE_MS = 60_000  # what is expected comes later on a busy machine
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass
@@ -245,6 +246,7 @@ class Witness:
 def signed_in_state(browser: Browser, portal: Portal) -> Any:
     """The cookies of somebody who signed in by hand."""
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.goto(f"{portal.url}/live/search?q=ph")
     page.get_by_label("API key").fill(portal.key)
@@ -264,6 +266,7 @@ def open_page(browser: Browser, portal: Portal, signed_in_state: Any) -> Iterato
         state = {"storage_state": signed_in_state} | more
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **state)
         contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
         page = context.new_page()
         witness = Witness(urlsplit(portal.url).netloc)
         witness.watch(page)

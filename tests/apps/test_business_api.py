@@ -40,7 +40,7 @@ def _get(portal: Any, path: str, **query: Any) -> Any:
 @pytest.fixture(scope="module")
 def chain(portal: Any) -> None:
     """A feed lot and what became of it, as gateways or people would book it."""
-    with httpx2.Client(base_url=portal.api, headers={"Authorization": f"Bearer {portal.key}"}) as api:
+    with httpx2.Client(base_url=portal.api, headers={"Authorization": f"Bearer {portal.key}"}, timeout=60) as api:
         for lot, action, kind, material, where, ago, kg, parents in CHAIN:
             body = {
                 "lot": lot, "action": action, "kind": kind, "material": material, "equipment": where, "kg": kg,
@@ -80,7 +80,7 @@ def test_from_the_receipt_of_a_feed_lot_to_the_margin_of_what_became_of_it(porta
 )
 def test_a_lot_may_have_any_name(portal: Any, name: str) -> None:
     lot = f"BUSINESS-ODD {name}"
-    with httpx2.Client(base_url=portal.api, headers={"Authorization": f"Bearer {portal.key}"}) as api:
+    with httpx2.Client(base_url=portal.api, headers={"Authorization": f"Bearer {portal.key}"}, timeout=60) as api:
         body = {"lot": lot, "action": "packed", "kind": "packed", "material": "PrNd oxide", "kg": 10.0, "parents": []}
         body |= {"equipment": "A4-CALC.PACK.PK-421", "ts": (NOW - timedelta(hours=2)).isoformat()}
         assert api.post("/v1/lots", json=body).status_code in (200, 201)

@@ -87,7 +87,7 @@ def test_who_may_not_decide_reads_only(portal: Any) -> None:
     refusal = refuse(portal, "SCHEMA")
     with portal.client() as client:
         body = {"name": "reader", "role": "operator", "site": "*"}
-        made = httpx2.post(f"{portal.api}/v1/keys", json=body, headers=dict(client.headers)).json()
+        made = httpx2.post(f"{portal.api}/v1/keys", json=body, headers=dict(client.headers), timeout=60).json()
         client.headers["Authorization"] = f"Bearer {made['key']}"
         shown = client.get("/data?edge=gw-a2").text
         assert 'class="decide"' not in shown

@@ -38,7 +38,7 @@ def test_an_example_answers(client: httpx2.Client, example: str) -> None:
 
 def test_every_endpoint_has_an_example(portal: Any) -> None:
     shown = {urlsplit(example).path for example in EXAMPLES} | set(re.findall(r"`(?:GET|POST) ([^`?]+)", TEXT))
-    for path, operations in httpx2.get(f"{portal.url}/api/openapi.json").json()["paths"].items():
+    for path, operations in httpx2.get(f"{portal.url}/api/openapi.json", timeout=60).json()["paths"].items():
         pattern = re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)) + "$")
         if path.startswith("/api/") and "get" in operations:
             assert any(pattern.match(one) for one in shown), f"docs/apps.md has no example of {path}"

@@ -16,7 +16,7 @@ PAGES = ("/live", "/live/areas/A2-SX", "/live/areas/unassigned", "/live/tags/A1-
 
 def browser(portal) -> httpx2.Client:
     """A client with cookies and no key."""
-    return httpx2.Client(base_url=portal.url, timeout=30)
+    return httpx2.Client(base_url=portal.url, timeout=60)
 
 
 def sign_in(client: httpx2.Client, key: str, **more: str) -> httpx2.Response:
@@ -34,7 +34,7 @@ def signed_in(portal):
 
 
 def test_health_asks_nobody(portal) -> None:
-    assert httpx2.get(f"{portal.url}/healthz").json() == {"status": "ok"}
+    assert httpx2.get(f"{portal.url}/healthz", timeout=60).json() == {"status": "ok"}
 
 
 def test_signing_in_keeps_the_key_out_of_reach(portal) -> None:
@@ -61,7 +61,7 @@ def test_a_wrong_key_does_not_sign_in(portal, key: str) -> None:
 def test_who_guesses_keys_waits_while_the_others_behind_this_portal_go_on(empty_portal) -> None:
     def asked(key: str) -> int:
         headers = {"Authorization": f"Bearer {key}"}
-        return httpx2.get(f"{empty_portal.url}/api/live/overview", headers=headers, timeout=30).status_code
+        return httpx2.get(f"{empty_portal.url}/api/live/overview", headers=headers, timeout=60).status_code
 
     assert asked(empty_portal.key) == 200
     tried = [asked(f"hefa_nobody_{n:04}_has_this_key") for n in range(14)]
@@ -104,7 +104,7 @@ def test_signing_in_leads_to_this_host_only(onward: str, path: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_without_a_key_every_page_leads_to_the_sign_in(portal, page: str) -> None:
-    answer = httpx2.get(portal.url + page)
+    answer = httpx2.get(portal.url + page, timeout=60)
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/sign-in?next=%2F")
 
@@ -113,7 +113,7 @@ def test_without_a_key_every_page_leads_to_the_sign_in(portal, page: str) -> Non
     "path", ["/api/live/overview", "/api/live/areas/A2-SX", "/api/live/search?q=ph", "/api/live/stream", "/api/energy/use", "/api/material/use.csv"]
 )  # fmt: skip
 def test_without_a_key_the_json_is_a_problem(portal, path: str) -> None:
-    answer = httpx2.get(portal.url + path)
+    answer = httpx2.get(portal.url + path, timeout=60)
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -187,9 +187,8 @@ def test_the_report_is_the_platforms_figures(portal, app: str, subject: str, by:
         answer = client.get(f"/api/{app}/use?period=24h&by={by}&{kind}={subject}").json()
     stream = next(s["stream"] for s in answer["subjects"] if s["subject"] == subject)
     params = {"from": answer["from"], "to": answer["to"], "by": "total", kind: subject, "stream": stream}
-    platform = httpx2.get(
-        f"{portal.api}/v1/consumption", params=params, headers={"Authorization": f"Bearer {portal.key}"}
-    )
+    headers = {"Authorization": f"Bearer {portal.key}"}
+    platform = httpx2.get(f"{portal.api}/v1/consumption", params=params, headers=headers, timeout=60)
     truth = platform.json()["rows"][0]
     assert truth["value"] > 0
     assert answer["unit"] == truth["unit"]
@@ -267,8 +266,8 @@ def test_the_stream_passes_on_what_changes(portal) -> None:
 
     listener = threading.Thread(target=listen)
     listener.start()
-    assert opened.wait(30)
-    until = datetime.now(UTC) + timedelta(seconds=30)
+    assert opened.wait(60)
+    until = datetime.now(UTC) + timedelta(seconds=60)
     while listener.is_alive() and datetime.now(UTC) < until:
         portal.record(tag, 1234.5)
         listener.join(1)
@@ -285,7 +284,7 @@ def test_large_answers_are_compressed_and_static_files_kept(signed_in) -> None:
 
 
 def test_the_portal_describes_its_json(portal) -> None:
-    paths = httpx2.get(f"{portal.url}/api/openapi.json").json()["paths"]
+    paths = httpx2.get(f"{portal.url}/api/openapi.json", timeout=60).json()["paths"]
     for app in APPS:
         assert any(path.startswith(f"/api/{app.name}/") for path in paths)
 

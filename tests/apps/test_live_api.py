@@ -21,7 +21,7 @@ def client(portal: Any) -> Iterator[httpx2.Client]:
 def viewer(portal: Any) -> str:
     """The key of somebody who may only look."""
     headers = {"Authorization": f"Bearer {portal.key}"}
-    made = httpx2.post(f"{portal.api}/v1/keys", json={"name": "visitor", "role": "viewer"}, headers=headers)
+    made = httpx2.post(f"{portal.api}/v1/keys", json={"name": "visitor", "role": "viewer"}, headers=headers, timeout=60)
     return str(made.json()["key"])
 
 
@@ -152,6 +152,7 @@ def test_alarms_on_the_wall(open_page: Any, browser: Any, portal: Any, viewer: s
     assert witness.faults == []
     portal.execute("UPDATE alarm SET state = 'UNACK' WHERE alarm_id = %s", alarm)
     context = browser.new_context()
+    context.set_default_timeout(60_000)
     looking = context.new_page()
     looking.goto(f"{portal.url}/sign-in?next=/live")
     looking.get_by_label("API key").fill(viewer)
@@ -199,8 +200,8 @@ def test_a_note_is_left_on_the_page_of_a_tag_by_those_who_may(portal: Any, page:
     page.locator("summary", has_text="Leave a note").click()
     page.get_by_label("What shall the next one know?").fill("probe changed")
     page.get_by_role("button", name="Leave the note").click()
-    expect(page.locator("#notes-shown li")).to_contain_text("probe changed", timeout=30_000)
+    expect(page.locator("#notes-shown li")).to_contain_text("probe changed")
     page.get_by_role("link", name="7 days").click()
-    expect(page.locator("#notes-shown li")).to_contain_text("probe changed", timeout=30_000)
-    seen = httpx2.get(portal.url + path, headers={"Authorization": f"Bearer {viewer}"}, timeout=30).text
+    expect(page.locator("#notes-shown li")).to_contain_text("probe changed")
+    seen = httpx2.get(portal.url + path, headers={"Authorization": f"Bearer {viewer}"}, timeout=60).text
     assert "hidden><summary>Leave a note" in seen

@@ -58,11 +58,11 @@ def test_values_on_the_wall_move_by_themselves(page: Page, portal) -> None:
     drawn = page.locator(f'.sheet [data-tag="{tag}"] .value')
     page.wait_for_timeout(1500)
     portal.record(tag, 6.11)
-    expect(value).to_have_text("6.11", timeout=30_000)
+    expect(value).to_have_text("6.11")
     expect(drawn).to_have_text("6.11")
     expect(page.locator(f'.area [data-tag="{tag}"] .standing')).to_have_text("L")
     portal.record(tag, 6.82)
-    expect(value).to_have_text("6.82", timeout=30_000)
+    expect(value).to_have_text("6.82")
     expect(page.locator(f'.area [data-tag="{tag}"] .standing')).to_be_hidden()
 
 
@@ -87,7 +87,7 @@ def test_a_lost_stream_is_told(open_page, portal) -> None:
     page, _ = open_page()
     page.route("**/api/live/stream*", lambda route: route.abort())
     page.goto(f"{portal.url}/live")
-    expect(page.locator("#link")).to_contain_text("connection is lost", timeout=30_000)
+    expect(page.locator("#link")).to_contain_text("connection is lost")
 
 
 def test_the_trend_changes_its_range_in_place(page: Page, portal) -> None:
@@ -108,8 +108,8 @@ def test_the_trend_grows_with_what_comes(page: Page, portal) -> None:
     expect(page.locator("#plot canvas")).to_be_visible()
     page.wait_for_timeout(1500)
     portal.record(tag, 2.87)
-    expect(page.locator(".big .value")).to_have_text("2.87", timeout=30_000)
-    expect(page.locator(".big [data-age]")).to_have_text("just now")
+    expect(page.locator(".big .value")).to_have_text("2.87")
+    expect(page.locator(".big [data-age]")).to_have_text(re.compile("just now|s ago"))
 
 
 def test_search_by_keyboard(page: Page, portal) -> None:
@@ -187,13 +187,18 @@ def test_the_bars_tell_their_figures(page: Page, portal) -> None:
     expect(chart).to_be_visible()
     page.wait_for_timeout(500)
     box = chart.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for step in range(100):  # a chart that is not whole yet hears nothing
+        page.mouse.move(box["x"] + box["width"] / 2 + step % 2, box["y"] + box["height"] / 2)
+        page.wait_for_timeout(100)
+        if page.locator(".tip").filter(has_text="A5-WWT").is_visible():
+            break
     expect(page.locator(".tip")).to_contain_text("A5-WWT")
     expect(page.locator(".tip .sum")).to_contain_text("kWh")
 
 
 def test_without_scripts_every_figure_is_there(browser: Browser, portal) -> None:
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(f"{portal.url}/sign-in?next=/energy/use%3Fperiod=24h")
     page.fill("#key", portal.key)

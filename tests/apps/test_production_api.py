@@ -30,7 +30,7 @@ def lots(portal: Any) -> None:
         {"lot": f"{MINE}-PN", "action": "finished", "material": "PrNd carbonate", "kind": "campaign", "equipment": "A3-PPT.PN", "kg": 2200, "ts": NOW - timedelta(hours=2)},
         {"lot": f"{MINE}-PK", "action": "packed", "material": "PrNd oxide", "kind": "packed", "equipment": "A4-CALC.PACK.PK-421", "kg": 1000, "parents": [{"lot": f"{MINE}-PN", "kg": 1000}], "ts": NOW - timedelta(hours=1)},
     ]  # fmt: skip
-    with httpx2.Client(base_url=portal.api, headers={"Authorization": f"Bearer {portal.key}"}) as api:
+    with httpx2.Client(base_url=portal.api, headers={"Authorization": f"Bearer {portal.key}"}, timeout=60) as api:
         for record in records:
             answer = api.post("/v1/lots", json=record | {"ts": record["ts"].isoformat()})  # type: ignore[attr-defined]
             assert answer.status_code in (200, 201), answer.text

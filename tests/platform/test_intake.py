@@ -444,7 +444,7 @@ def test_a_commit_that_fails_is_made_up_for_before_the_next(site: Site) -> None:
 def test_a_commit_whose_reply_is_lost_is_asked_of_the_ledger(site: Site) -> None:
     stream = Stream(site)
     stream.send(0, 1)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while len(site.readings()) < 2 and time.monotonic() < until:
         time.sleep(0.02)
     # Committed; but whoever would be told hears only that the connection is gone.
