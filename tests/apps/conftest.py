@@ -134,7 +134,7 @@ def portal_on(postgres: str, migrated: str | None, passwords: dict[str, str], pl
                 settings.load(connection, plant.site, setting.load(TEXTS, plant.timezone))
         key = keys.create(api, name="test", role="admin", site="*", expires_at=None, by="test")[0]
         with served(create_api(api, Limits(rate=1e6, burst=1e6))) as api_url:
-            platform = Platform(api_url)
+            platform = Platform(api_url, timeout=120)  # a busy machine is not a platform that is away
             sealing = base64.urlsafe_b64encode(secrets.token_bytes(32))
             with served(create_portal(platform, Sessions(sealing, hours=1))) as url:
                 yield Portal(url, api_url, key, admin)

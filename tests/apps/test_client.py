@@ -10,7 +10,7 @@ from hefa_apps.client import Caller, Denied, Missing, Platform, Ready, Refused, 
 
 @pytest.fixture(scope="module")
 def asking(portal) -> Caller:
-    platform = Platform(portal.api)
+    platform = Platform(portal.api, timeout=120)
     yield platform.caller(portal.key)
     platform.close()
 
@@ -96,7 +96,7 @@ def test_refusals_carry_the_platforms_sentence(asking: Caller, ask, error: type[
 
 
 def test_a_wrong_key_is_denied(portal) -> None:
-    platform = Platform(portal.api)
+    platform = Platform(portal.api, timeout=120)
     with pytest.raises(Denied) as denied:
         platform.caller("hefa_nobody_" + "x" * 30).root()
     assert denied.value.status == 401
@@ -115,5 +115,8 @@ def test_a_platform_that_is_away_is_unavailable_after_three_tries() -> None:
 
 def test_ready_is_the_platforms_own_word(portal) -> None:
     platform = Platform(portal.api)
+    until = time.monotonic() + 60
+    while not platform.ready().ready and time.monotonic() < until:  # it gives up after seconds, as a page needs it
+        time.sleep(0.1)
     assert platform.ready().ready
     platform.close()
