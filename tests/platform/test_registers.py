@@ -435,6 +435,21 @@ def test_a_swap_is_taken_since_when_readings_are(registers: Registers) -> None:
         registers.admin.execute("UPDATE rollup_state SET raw_since = DEFAULT")
 
 
+def test_a_withdrawn_swap_before_all_readings_leaves_nothing_behind(registers: Registers) -> None:
+    """What was counted before the first reading was made of the swap, not of readings that are gone."""
+    registers.admin.execute("UPDATE rollup_state SET raw_since = %s", [T0 - timedelta(days=3)])
+    try:
+        registers.swap(0, 10.0, 480.0)
+        registers.read([(600, 500.0, 192), (660, 510.0, 192)])
+        registers.settle(20)
+        assert registers.total()[:2] == (10, 20)
+        registers.swap(0, 10.0, 480.0, withdrawn=True)
+        registers.work()
+        assert registers.total() == (10, 0, 0, 0)
+    finally:
+        registers.admin.execute("UPDATE rollup_state SET raw_since = DEFAULT")
+
+
 def test_a_swap_beyond_the_readings_that_are_kept_changes_no_rollup(registers: Registers) -> None:
     registers.read([(0, 500.0, 192), (60, 510.0, 192), (120, 520.0, 192)])
     registers.settle(10)

@@ -198,7 +198,7 @@ def _touched(connection: Connection, noted: list[_Noted]) -> tuple[list[int], li
                                SELECT first.minute
                                  FROM (SELECT date_bin('1 minute', register_after(tag.tag_id, raw_since), 'epoch')) AS first(minute)
                                 WHERE EXISTS (SELECT FROM reading_1m AS m WHERE m.tag_id = tag.tag_id
-                                                 AND m.bucket = first.minute - interval '1 minute'))
+                                                 AND m.bucket < raw_since AND m.n_good > 0))
                              END) + interval '1 minute' AS until
               WHERE raw_since > '-infinity' AND noted.lo < raw_since + interval '32 days'
               UNION ALL
