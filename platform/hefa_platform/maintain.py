@@ -77,8 +77,8 @@ class Keeper:
     def _keep(self, connection: Connection) -> None:
         next_advance = next_alarms = next_upkeep = 0.0
         signals = signal_watch.SignalWatch()
-        # In turn, so that pages get what is recent soon and a long backfill is done with too.
-        ends: cycle[Literal["newest", "oldest"]] = cycle(("newest", "oldest"))
+        # In turn, so that pages get what is recent soon and nothing waits longer than a round of all that is dirty.
+        ends: cycle[Literal["newest", "longest"]] = cycle(("newest", "longest"))
         while not self._stop.is_set():
             now = time.monotonic()
             if now >= next_upkeep:

@@ -181,7 +181,7 @@ def fill(portal: Portal) -> None:
     with psycopg.connect(portal.dsn, autocommit=True) as connection:  # as `hefa-platform maintain` would
         assert rollups.claim(connection)
         rollups.advance(connection)
-        while rollups.work(connection, "oldest", settled=False) is not None:
+        while rollups.work(connection, "longest", settled=False) is not None:
             pass
 
 

@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -175,6 +176,11 @@ def test_a_reading_that_may_not_be_stored_goes_to_quarantine_alone(site: Site) -
         (1, "TAG_FOREIGN", "gw-2.a", "e", 1), (2, "VALUE_TYPE", "gw-1.a", "e", 1),
         (3, "TS_FUTURE", "gw-1.a", "e", 1), (4, "TS_TOO_OLD", "gw-1.a", "e", 1),
     ]  # fmt: skip
+    # Where the answer was lost and it is sent again: what the contract refuses of it is told again, and kept once.
+    again = site.intake.store([arrival(message, decoded=decoded)])[0]
+    assert (again.finished, codes(again)) == (True, [("VALUE_TYPE", 2)])
+    assert site.counts() == {"received": 12, "stored": 2, "quarantined": 4, "duplicate": 6}
+    assert site.rows("SELECT i, code, reading->>'tag', epoch, seq FROM quarantine ORDER BY i") == kept
 
 
 @pytest.mark.parametrize(
@@ -422,12 +428,19 @@ def test_what_was_streamed_is_answered_before_anything_else_is_stored(site: Site
 def test_a_commit_that_fails_is_made_up_for_before_the_next(site: Site) -> None:
     site.admin.execute("""
         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          PERFORM pg_sleep(0.3);
           RAISE EXCEPTION 'no' USING ERRCODE = 'serialization_failure'; END $$;
         CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
           FOR EACH ROW WHEN (new.seq = 1) EXECUTE FUNCTION fail()
     """)
     stream = Stream(site)
-    stream.send(0, 1)
+    stream.send(0)
+    for _ in range(60):
+        with suppress(
+            Unavailable
+        ):  # on a busy machine it is heard of before all was said: then it is for us to come again
+            stream.send(1)
+            break
     for _ in range(2):
         with pytest.raises(Unavailable):
             stream.send(2)

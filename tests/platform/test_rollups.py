@@ -94,7 +94,7 @@ class Plant:
         """Work off everything, newest and oldest in turn."""
         total = 0
         while True:
-            done = [rollups.work(self.jobs, end, settled=False) for end in ("newest", "oldest")]
+            done = [rollups.work(self.jobs, end, settled=False) for end in ("newest", "longest")]
             if done == [None, None]:
                 return total
             total += sum(n or 0 for n in done)
@@ -291,6 +291,22 @@ def test_moving_the_watermark_waits_for_whoever_has_read_it(plant: Plant) -> Non
     assert plant.kept(GAUGE)[0].n == 1
 
 
+def test_no_hour_waits_for_ever(plant: Plant) -> None:
+    plant.advance(300)
+    plant.work()
+    for hour in (3, 0, 1, 2):
+        plant.arrive([(GAUGE, hour * 3600 + 5, 1.0, 192)])
+
+    def dirty() -> list[int]:
+        rows = plant.admin.execute("SELECT DISTINCT from_ts FROM rollup_dirty").fetchall()
+        return sorted(round((row.from_ts - T0).total_seconds()) // 3600 for row in rows)
+
+    assert dirty() == [0, 1, 2, 3]
+    for end, left in (("longest", [0, 1, 2]), ("newest", [0, 1]), ("longest", [1])):
+        rollups.work(plant.jobs, end, settled=False)  # type: ignore[arg-type]
+        assert dirty() == left
+
+
 # --- any order -------------------------------------------------------------------------------------------------------
 
 _reading = st.tuples(
@@ -441,7 +457,7 @@ def test_readers_are_right_at_every_moment_and_so_is_the_end(plant: Plant, datab
         while not storing.is_set() or minute < 112:
             minute = min(minute + 7, 112)
             plant.advance(minute)
-            for end in ("newest", "oldest"):
+            for end in ("newest", "longest"):
                 rollups.work(plant.jobs, end, settled=False)
             rollups.refresh(plant.jobs, settled=False)
         feed.join(60)

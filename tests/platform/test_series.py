@@ -121,7 +121,7 @@ def tags(site: Any) -> dict[str, Tag]:
     )
     with psycopg.connect(site.admin, autocommit=True) as connection:
         assert rollups.claim(connection)
-        while rollups.work(connection, "oldest", settled=False) is not None:
+        while rollups.work(connection, "longest", settled=False) is not None:
             pass
     return found
 

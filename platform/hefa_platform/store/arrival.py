@@ -182,6 +182,12 @@ class Group:
             count = self.counts[self.edge_ids[n] or 0]
             count.received += arrival.readings
             count.duplicate += arrival.readings
+            # The ack that told it may be lost. What the database alone refused is told once, and stays in quarantine.
+            seq = arrival.key[1] if arrival.key else 0
+            if arrival.rejected is not None:
+                outcome.rejected.append(Rejection(seq, arrival.rejected.code))
+            elif arrival.decoded is not None:
+                outcome.rejected += [Rejection(seq, flaw.code, flaw.i) for flaw in arrival.decoded.flaws]
         else:
             self._refuse_message(n, Code.EPOCH_REUSE, "another message was accepted under this epoch and seq")
 

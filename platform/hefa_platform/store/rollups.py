@@ -65,8 +65,8 @@ def advance(connection: Connection, to: datetime | None = None) -> datetime:
     return watermark
 
 
-def work(connection: Connection, first: Literal["newest", "oldest"], *, settled: bool = True) -> int | None:
-    """Rewrite what one dirty hour touches, the newest or the oldest; None when nothing is due.
+def work(connection: Connection, first: Literal["newest", "longest"], *, settled: bool = True) -> int | None:
+    """Rewrite what one dirty hour touches, the newest or the one that waits longest; None when nothing is due.
 
     Returns the number of minutes written. `settled=False` takes an hour that is still being filled too.
     """
@@ -115,22 +115,18 @@ def backlog(connection: Connection) -> int:
     return int(_one(connection.execute("SELECT count(*) FROM rollup_dirty"))[0])
 
 
-def _due(connection: Connection, first: Literal["newest", "oldest"], settled: bool) -> datetime | None:
-    row = _one(
-        connection.execute(
-            """
-        SELECT CASE WHEN %(newest)s THEN max(hour) ELSE min(hour) END FROM (
-          SELECT date_bin('1 hour', from_ts, 'epoch') AS hour FROM rollup_dirty GROUP BY 1
-          HAVING bool_or(tag_id IS NULL) OR NOT %(settled)s
-              OR max(noted_at) < clock_timestamp() - %(settle)s::interval
-              OR min(noted_at) < clock_timestamp() - %(at_last)s::interval
-        ) due
+def _due(connection: Connection, first: Literal["newest", "longest"], settled: bool) -> datetime | None:
+    row = connection.execute(
+        """
+        SELECT date_bin('1 hour', from_ts, 'epoch') AS hour FROM rollup_dirty GROUP BY 1
+        HAVING bool_or(tag_id IS NULL) OR NOT %(settled)s
+            OR max(noted_at) < clock_timestamp() - %(settle)s::interval
+            OR min(noted_at) < clock_timestamp() - %(at_last)s::interval
+         ORDER BY CASE WHEN %(newest)s THEN date_bin('1 hour', from_ts, 'epoch') END DESC, min(noted_at), 1 LIMIT 1
         """,
-            {"newest": first == "newest", "settled": settled, "settle": SETTLE, "at_last": AT_LAST},
-        )
-    )
-    hour: datetime | None = row[0]
-    return hour
+        {"newest": first == "newest", "settled": settled, "settle": SETTLE, "at_last": AT_LAST},
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _taken(connection: Connection, hour: datetime) -> list[_Noted]:

@@ -116,7 +116,7 @@ def finish_rollups(jobs: str) -> None:
         behind_all = "SELECT date_trunc('minute', clock_timestamp()) + interval '1 minute'"
         (end,) = connection.execute(behind_all).fetchone() or (None,)
         rollups.advance(connection, end)
-        while rollups.work(connection, "oldest", settled=False) is not None:
+        while rollups.work(connection, "longest", settled=False) is not None:
             pass
 
 
