@@ -33,15 +33,19 @@ def names(plant: Plant, edge: str) -> list[str]:
 
 
 def envelopes(tags: Sequence[str], count: int, seq: int, readings: int = 500) -> list[Envelope]:
-    """Envelopes of now, numbered from `seq`, each with readings of all tags in turn; no reading is there twice."""
+    """Envelopes of now, numbered from `seq`, each with readings of all tags in turn; no reading is there twice.
+
+    Their times lie so close together that those made next begin behind them.
+    """
     start = time.time_ns() // 1000
     chance = np.random.default_rng(seq)
     index = np.arange(readings)
     values = chance.random((count, readings)).round(4)
     tag, dt = (index % len(tags)).tolist(), (index // len(tags)).tolist()
+    apart = dt[-1] + 1
     return [
         Envelope(
-            epoch=EPOCH, seq=seq + n, lane="live", made=start, base=start + n * 1000, tags=list(tags), tag=tag, dt=dt,
+            epoch=EPOCH, seq=seq + n, lane="live", made=start, base=start + n * apart, tags=list(tags), tag=tag, dt=dt,
             value=values[n].tolist(),
         )
         for n in range(count)
