@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from hefa_platform import maintain
 from hefa_platform.maintain import Keeper
 from hefa_platform.store import health, rollups, upkeep
 from hefa_platform.store.database import Database, Unavailable
@@ -86,6 +87,24 @@ def test_rollups_appear_and_the_watermark_moves(database: Any, admin: Any) -> No
     assert count(admin, "SELECT count(*) FROM reading_1h") >= 1
     behind = count(admin, "SELECT extract(epoch FROM now() - watermark) FROM rollup_state")
     assert 119 <= behind < 600, "two minutes, and not the hour that it was"
+
+
+def test_what_a_register_counted_in_a_silence_is_heard_at_once(
+    database: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintain, "ADVANCE_S", 1.5)
+    admin.execute("UPDATE rollup_state SET watermark = now() - interval '1 hour'")
+    admin.execute("SELECT ensure_partitions(ARRAY[(now() - interval '20 minutes')::date, now()::date])")
+    admin.execute("INSERT INTO tag (name, kind, heartbeat_s, modulus, max_rate) VALUES ('t', 'counter', 60, 1e6, 3600)")
+    admin.execute("INSERT INTO reading SELECT tag_id, now() - interval '20 minutes', 100, 192 FROM tag")
+    with keeping(database.jobs):
+        until(lambda: count(admin, "SELECT count(*) FROM reading_1m"), "minutes are written")
+        until(lambda: not count(admin, "SELECT count(*) FROM rollup_dirty"), "nothing is left to do")
+        admin.execute("INSERT INTO reading SELECT tag_id, now(), 130, 192 FROM tag")
+        admin.execute("INSERT INTO latest (tag_id, ts, value, quality) SELECT * FROM reading WHERE value = 130")
+        # 27 of 30 lie before the watermark. Without a note they would be told when it passes this reading, minutes later.
+        total = "SELECT coalesce(sum(coalesce(inc_measured, 0) + coalesce(inc_estimated, 0)), 0) FROM reading_1m"
+        until(lambda: count(admin, total) > 20, "it is counted")
 
 
 def test_alarms_are_raised(database: Any, admin: Any) -> None:
