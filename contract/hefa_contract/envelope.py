@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeGuard
 
 import msgspec
@@ -29,6 +28,7 @@ MAX_TAG_NAME = 128
 MAX_SEQ = 2**63 - 1
 MAX_LOST = 10**12  # readings that one gap may tell of: a sum of many stays a count
 MAX_TS = 253_402_300_800_000_000  # µs: year 10000, the end of what every calendar here can say
+NEAR = 10**14  # µs, three years from the base: what lies farther away the exact reader judges
 GOOD, UNCERTAIN, BAD = 192, 64, 0  # OPC quality: the two top bits of one byte
 
 EPOCH = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -53,7 +53,7 @@ class Envelope(
     base: int
     tags: list[str]
     tag: list[Annotated[int, msgspec.Meta(ge=0)]]
-    dt: list[int]
+    dt: list[Annotated[int, msgspec.Meta(ge=-NEAR, le=NEAR)]]
     value: list[float | None]
     quality: list[int] | None = None
 
@@ -167,7 +167,8 @@ _CORRELATION = re.compile(rb"([A-Za-z0-9_-]{1,64}):([0-9]{1,19})")
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Envelope)
 _TEXTS = 12  # in every envelope besides its tags: ten keys, the texts of epoch and lane
-_known_name = lru_cache(maxsize=65_536)(is_tag_name)
+_names: set[str] = set()  # found to be tag names, at most so many:
+_NAMES = 65_536
 
 
 def _fast(payload: bytes) -> Envelope | None:
@@ -193,19 +194,36 @@ def _fast(payload: bytes) -> Envelope | None:
         and len(envelope.dt) == n
         and len(envelope.tags) <= MAX_TAGS
         and max(envelope.tag) < len(envelope.tags)
-        and abs(envelope.base) <= MAX_TS
-        and envelope.base + min(envelope.dt) >= 0
-        and envelope.base + max(envelope.dt) <= MAX_TS
-        and all(map(_known_name, envelope.tags))
+        and NEAR <= envelope.base <= MAX_TS - NEAR
+        and (_names.issuperset(envelope.tags) or _are_names(envelope.tags))
         and (quality is None or (len(quality) == n and min(quality) >= 0 and max(quality) <= 255))
     )
     if not sound:
         return None
-    if None in envelope.value and (
+    if _has_null(envelope.value) and (
         quality is None or any(v is None and q >= UNCERTAIN for v, q in zip(envelope.value, quality, strict=True))
     ):
         return None
     return envelope
+
+
+def _are_names(tags: list[str]) -> bool:
+    """Tell whether tags may be called so, and remember those that may: gateways speak of the same ones all the time."""
+    if not all(map(is_tag_name, tags)):
+        return False
+    if len(_names) + len(tags) > _NAMES:
+        _names.clear()
+    _names.update(tags)
+    return True
+
+
+def _has_null(value: list[float | None]) -> bool:
+    """Like `None in value`, in a quarter of the time: nothing is compared."""
+    try:
+        sum(value)  # type: ignore[arg-type]
+    except TypeError:
+        return True
+    return False
 
 
 def _exact(document: Any) -> Decoded:

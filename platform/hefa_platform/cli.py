@@ -1,6 +1,5 @@
 """`hefa-platform`: the platform's commands. Parses, builds, calls; what it calls knows nothing of the command line."""
 
-import gc
 import logging
 import os
 import re
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 from hefa_contract import plant as plant_model
 from hefa_contract import setting as setting_seeds
 from hefa_contract import topics
-from hefa_platform import secrets
+from hefa_platform import memory, secrets
 from hefa_platform.config import ConfigError, Role, Settings, read_seeds
 from hefa_platform.store.database import Database, NotAdmitted, Unavailable
 
@@ -228,10 +227,7 @@ def ingest(
         stop.then(process.stop)
         if leash:
             on_leash(process.stop)
-        # What is here stays, and what comes is freed by its counts: the collector need not look at it with every few
-        # messages, whose lists are long.
-        gc.freeze()
-        gc.set_threshold(20_000)
+        memory.settle()
         process.run()
 
 

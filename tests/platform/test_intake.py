@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from hefa_contract.envelope import Decoded, Envelope, Events, Flaw, Gap, encode
-from hefa_contract.event import Note
+from hefa_contract.event import MeterSwap, Note
 from hefa_contract.rejection import Code, Rejected
 from hefa_platform.store.arrival import Arrival, Outcome
 from hefa_platform.store.database import Database, Unavailable
@@ -176,11 +176,16 @@ def test_a_reading_that_may_not_be_stored_goes_to_quarantine_alone(site: Site) -
         (1, "TAG_FOREIGN", "gw-2.a", "e", 1), (2, "VALUE_TYPE", "gw-1.a", "e", 1),
         (3, "TS_FUTURE", "gw-1.a", "e", 1), (4, "TS_TOO_OLD", "gw-1.a", "e", 1),
     ]  # fmt: skip
-    # Where the answer was lost and it is sent again: what the contract refuses of it is told again, and kept once.
-    again = site.intake.store([arrival(message, decoded=decoded)])[0]
-    assert (again.finished, codes(again)) == (True, [("VALUE_TYPE", 2)])
-    assert site.counts() == {"received": 12, "stored": 2, "quarantined": 4, "duplicate": 6}
+    # Where the answer was lost and it is sent again it is the same answer, beside others too, and kept once.
+    answers = site.intake.store([arrival(envelope(2, [("gw-1.a", 7, 1.0, 192)])), arrival(message, decoded=decoded)])
+    assert (answers[1].finished, sorted(codes(answers[1]))) == (True, sorted(codes(outcome)))
+    assert codes(answers[0]) == []
+    assert site.counts() == {"received": 13, "stored": 3, "quarantined": 4, "duplicate": 6}
     assert site.rows("SELECT i, code, reading->>'tag', epoch, seq FROM quarantine ORDER BY i") == kept
+    # What was tried again with success is refused no more.
+    site.rows("UPDATE quarantine SET state = 'retried' WHERE i = 3 RETURNING i")
+    third = site.intake.store([arrival(message, decoded=decoded)])[0]
+    assert sorted(codes(third)) == [("TAG_FOREIGN", 1), ("TS_TOO_OLD", 4), ("VALUE_TYPE", 2)]
 
 
 @pytest.mark.parametrize(
@@ -286,6 +291,20 @@ def test_an_event_that_lies_ahead_goes_to_quarantine_alone(site: Site) -> None:
     assert site.rows("SELECT i FROM event") == [(0,)]
     assert site.rows("SELECT i, code, reading->'event'->>'type' FROM quarantine") == [(1, "TS_FUTURE", "note")]
     assert site.counts() == {"events": 1}
+
+
+def test_a_swap_that_the_database_refuses_is_named_in_every_answer(site: Site) -> None:
+    site.admin.execute("INSERT INTO tag (name, edge_id, kind) SELECT 'gw-1.c', edge_id, 'counter' FROM edge LIMIT 1")
+    times = {"gw-1.c": NOW, "gw-1.a": NOW, "late": NOW + 3_600_000_000, "gw-1.d": NOW}
+    swaps = [MeterSwap(ts=ts, subject=tag, final=9.0, initial=0.0, reason="worn") for tag, ts in times.items()]
+    message = arrival(Events(epoch="e", seq=1, made=NOW, events=[*swaps, Note(ts=NOW, subject="A1", text="hi")]))
+    refused = [("TAG_UNKNOWN", 1), ("TAG_UNKNOWN", 3), ("TS_FUTURE", 2)]
+    for _ in range(2):
+        (outcome,) = site.intake.store([message])
+        assert (outcome.finished, sorted(codes(outcome))) == (True, refused)
+    assert sorted(site.rows("SELECT code, i FROM quarantine")) == refused
+    assert site.rows("SELECT i FROM event ORDER BY i") == [(0,), (4,)]
+    assert site.counts() == {"events": 2}
 
 
 def test_a_reading_the_database_refuses_is_found_and_the_rest_is_stored(site: Site) -> None:

@@ -8,61 +8,59 @@ import struct
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
-from hefa_contract.envelope import BAD, GOOD, Decoded, Envelope, Events
+from hefa_contract.envelope import GOOD, Decoded, Envelope, Events
 from hefa_contract.receipt import Rejection
 from hefa_contract.rejection import Code, Rejected
 from hefa_platform.store.binary_copy import Floats, Ints
 
+_Number = TypeVar("_Number", int, float | None)
+
 
 class Columns(NamedTuple):
-    """The readings of envelopes as arrays: `tag` is an index of the envelope's tags, `ts` µs since 1970, NaN no value."""
+    """The readings of envelopes as arrays, as sent: `tag` is an index of the envelope's tags, `dt` µs after its base.
+
+    NaN is no value.
+    """
 
     tag: Ints
-    ts: Ints
+    dt: Ints
     value: Floats
     quality: Ints
 
 
-# Values beyond, or nearer to zero than, what sums and integrals of a month can be made of are nobody's measurement.
-LARGEST, SMALLEST = 1e100, 1e-100
-
-
 def columns(envelopes: Sequence[Envelope]) -> Columns:
-    """Turn lists into arrays: of many small envelopes together, of a large one by itself, early and in another thread.
-
-    A value that nobody can reckon with is bad.
-    """
-    tag: list[int] = []
-    dt: list[int] = []
-    value: list[float | None] = []
-    quality: list[int] = []
-    stated = any(envelope.quality is not None for envelope in envelopes)
-    for envelope in envelopes:
-        tag += envelope.tag
-        dt += envelope.dt
-        value += envelope.value
-        if stated:
-            quality += envelope.quality or [GOOD] * len(envelope.value)
-    n = len(value)
-    base = np.repeat([envelope.base for envelope in envelopes], [len(envelope.value) for envelope in envelopes])
+    """Turn lists into arrays: of many small envelopes together, of a large one by itself, early and in another thread."""
+    value = _joined([envelope.value for envelope in envelopes])
     try:
-        values = np.frombuffer(struct.pack(f"{n}d", *value))
+        values = np.frombuffer(struct.pack(f"{len(value)}d", *value))
     except struct.error:  # a null among them
         values = np.array(value, np.float64)
-    size = np.abs(values)
-    absurd = (size > LARGEST) | ((size < SMALLEST) & (size > 0))
-    qualities = np.array(quality, np.int64) if stated else np.full(n, GOOD, np.int64)
-    return Columns(_packed(tag), _packed(dt) + base.astype(np.int64), values, np.where(absurd, BAD, qualities))
+    if all(envelope.quality is None for envelope in envelopes):
+        quality = np.full(len(value), GOOD, np.int64)
+    else:
+        quality = _packed([envelope.quality or [GOOD] * len(envelope.value) for envelope in envelopes])
+    return Columns(
+        _packed([envelope.tag for envelope in envelopes]),
+        _packed([envelope.dt for envelope in envelopes]),
+        values,
+        quality,
+    )
 
 
-def _packed(numbers: Sequence[int]) -> Ints:
+def _packed(lists: Sequence[list[int]]) -> Ints:
     """Integers as an array; `struct` takes a third of the time that numpy needs to look at each of them."""
+    numbers = _joined(lists)
     return np.frombuffer(struct.pack(f"{len(numbers)}q", *numbers), np.int64)
+
+
+def _joined(lists: Sequence[list[_Number]]) -> list[_Number]:
+    return lists[0] if len(lists) == 1 else list(chain.from_iterable(lists))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +180,8 @@ class Group:
             count = self.counts[self.edge_ids[n] or 0]
             count.received += arrival.readings
             count.duplicate += arrival.readings
-            # The ack that told it may be lost. What the database alone refused is told once, and stays in quarantine.
-            seq = arrival.key[1] if arrival.key else 0
             if arrival.rejected is not None:
-                outcome.rejected.append(Rejection(seq, arrival.rejected.code))
-            elif arrival.decoded is not None:
-                outcome.rejected += [Rejection(seq, flaw.code, flaw.i) for flaw in arrival.decoded.flaws]
+                outcome.rejected.append(Rejection(arrival.key[1] if arrival.key else 0, arrival.rejected.code))
         else:
             self._refuse_message(n, Code.EPOCH_REUSE, "another message was accepted under this epoch and seq")
 

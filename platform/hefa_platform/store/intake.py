@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from psycopg import Cursor
 from psycopg.types.json import Jsonb
 
 from hefa_contract.envelope import Events, Gap
+from hefa_contract.event import MeterSwap
+from hefa_contract.receipt import Rejection
 from hefa_contract.rejection import Code, Rejected
 from hefa_platform.failpoint import reach
 from hefa_platform.store.arrival import Arrival, Group, Outcome, as_sent
@@ -377,6 +380,31 @@ class Intake:
         for n in again:
             key = (group.edge_ids[n] or 0, *(group.arrivals[n].key or ("", 0)))
             group.known(n, hashes.get(key, group.arrivals[n].hash))
+        # The ack that told it may be lost.
+        self._refused_of(connection, group, [first[key] for key in stale])
+
+    def _refused_of(self, connection: Connection, group: Group, messages: Sequence[int]) -> None:
+        """Name, in the answers to finished messages, the readings and events of them that are in quarantine."""
+        finished = [n for n in messages if group.outcomes[n].finished]
+        if not finished:
+            return
+        keys = [group.arrivals[n].key or ("", 0) for n in finished]
+        rows = connection.execute(
+            """
+            SELECT DISTINCT n, i, code
+              FROM unnest(%s, %b::text[], %b::text[], %s) AS finished(n, edge, epoch, seq)
+              JOIN quarantine USING (edge, epoch, seq)
+             WHERE i IS NOT NULL AND state <> 'retried' ORDER BY n, i
+            """,
+            [
+                np.array(finished, np.int64),
+                [group.arrivals[n].edge for n in finished],
+                [epoch for epoch, _ in keys],
+                np.array([seq for _, seq in keys], np.int64),
+            ],
+        )
+        for n, i, code in rows:
+            group.outcomes[n].rejected.append(Rejection((group.arrivals[n].key or ("", 0))[1], Code(code), i))
 
     def _insert(
         self, connection: Connection, keys: Sequence[tuple[int, str, int]], arrivals: Sequence[Arrival]
@@ -386,8 +414,7 @@ class Intake:
         return connection.execute(
             """
             INSERT INTO ledger (edge_id, epoch, seq, hash, readings)
-            SELECT sent.* FROM unnest(%b::integer[], %b::text[], %b::bigint[], %b::bytea[], %b::integer[])
-                     AS sent(edge_id, epoch, seq, hash, readings)
+            SELECT sent.* FROM unnest(%s, %b::text[], %s, %b::bytea[], %s) AS sent(edge_id, epoch, seq, hash, readings)
               LEFT JOIN edge_floor USING (edge_id, epoch)
              WHERE (seq > coalesce(floor, 0) OR seq = 0)  -- at the floor or below, it came long ago
                AND EXISTS (SELECT FROM instance
@@ -395,11 +422,11 @@ class Intake:
             ON CONFLICT DO NOTHING RETURNING edge_id, epoch, seq
             """,
             [
-                [key[0] for key in keys],
+                np.array([key[0] for key in keys], np.int64),
                 [key[1] for key in keys],
-                [key[2] for key in keys],
+                np.array([key[2] for key in keys], np.int64),
                 [arrival.hash for arrival in arrivals],
-                [arrival.readings for arrival in arrivals],
+                np.array([arrival.readings for arrival in arrivals], np.int64),
                 incarnation,
                 loaded_at,
             ],
@@ -408,6 +435,7 @@ class Intake:
     def _happenings(self, connection: Connection, group: Group) -> None:
         """Keep events, and gaps."""
         events: list[list[Any]] = []
+        swaps: list[int] = []
         for n in group.fresh:
             decoded, edge_id = group.arrivals[n].decoded, group.edge_ids[n] or 0
             if decoded is None:
@@ -431,6 +459,8 @@ class Intake:
                     group.counts[edge_id].events += 1
                     i = as_sent(decoded, k)
                     kind = str(event.__struct_config__.tag)
+                    if isinstance(event, MeterSwap) and swaps[-1:] != [n]:
+                        swaps.append(n)
                     at = [edge_id, message.epoch, message.seq, i, kind, event.ts, event.subject, Jsonb(event.body())]
                     events.append(at)
         if events:
@@ -442,6 +472,10 @@ class Intake:
                     """,
                     events,
                 )
+        told = [len(group.outcomes[n].rejected) for n in swaps]
+        self._refused_of(connection, group, swaps)  # by the database, which knows the register
+        for n, before in zip(swaps, told, strict=True):
+            group.counts[group.edge_ids[n] or 0].events -= len(group.outcomes[n].rejected) - before
 
     def _quarantine(self, connection: Connection, group: Group) -> None:
         """Keep what was refused: whole messages once, however often they come, and single readings."""

@@ -171,10 +171,10 @@ class ReadingWriter:
         if not envelopes:
             return NO_ROWS
         refused: dict[str, Code] = {}
-        rows, place = flatten(envelopes, self._registry)
-        if (place < 0).any():
+        rows, unknown = flatten(envelopes, self._registry)
+        if unknown:
             refused = self._learn(connection, envelopes)
-            rows, place = flatten(envelopes, self._registry)
+            rows, _ = flatten(envelopes, self._registry)
         self._learn_kept(connection)
         future, old = self._untimely(rows, self._clock())
         bad = (rows.tag < 0) | future | old
@@ -201,7 +201,7 @@ class ReadingWriter:
 
     def _untimely(self, rows: Rows, now: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Which readings are of the future, and which are too old."""
-        return rows.ts > now * 1e6 + FUTURE_S * 1_000_000, rows.ts < self._oldest_us(now)
+        return rows.ts > int(now * 1e6) + FUTURE_S * 1_000_000, rows.ts < self._oldest_us(now)
 
     def _oldest_us(self, now: float) -> int:
         return max(int(now * 1e6) - self._retention_us, self._kept_us)

@@ -5,16 +5,18 @@ Arithmetic only: no SQL, no clock, nothing is remembered.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hefa_contract.envelope import UNCERTAIN, Envelope
+from hefa_contract.envelope import BAD, UNCERTAIN, Envelope
 from hefa_platform.store.arrival import Arrival, columns
 from hefa_platform.store.binary_copy import Floats, Ints
 from hefa_platform.store.registry import Registry
+
+# Values beyond, or nearer to zero than, what sums and integrals of a month can be made of are nobody's measurement.
+LARGEST, SMALLEST = 1e100, 1e-100
 
 
 class Opened(NamedTuple):
@@ -69,32 +71,45 @@ def opened(arrivals: Sequence[Arrival], edge_ids: Sequence[int | None], chosen: 
     return found
 
 
-def flatten(envelopes: Sequence[Opened], registry: Registry) -> tuple[Rows, Ints]:
-    """The readings of envelopes in their order, and each one's place among the registry's known tags: -1 is unknown.
+def flatten(envelopes: Sequence[Opened], registry: Registry) -> tuple[Rows, bool]:
+    """The readings of envelopes in their order, and whether there are some of tags that the registry does not know.
 
-    A value outside its tag's range becomes uncertain.
+    A value outside its tag's range becomes uncertain, one that nobody can reckon with bad.
     """
     made = [one.arrival.columns for one in envelopes]
     ready = [part for part in made if part is not None]
-    index, ts, value, quality = (
+    index, dt, value, quality = (
         map(np.concatenate, zip(*ready, strict=True))
         if len(ready) == len(made)
         else columns([one.envelope for one in envelopes])
     )
     counts = [len(one.envelope.value) for one in envelopes]
-    lengths = [len(one.envelope.tags) for one in envelopes]
-    names = registry.places(list(chain.from_iterable(one.envelope.tags for one in envelopes)))
-    place = names[np.repeat(np.cumsum([0, *lengths[:-1]]), counts) + index]
-    known = registry.known
-    edge = np.repeat([one.edge_id for one in envelopes], counts)
-    may_write = (known.edge[place] == edge) | (edge == registry.entry)
-    outside = (value < known.low[place]) | (value > known.high[place])  # false for NaN
+    # A gateway mostly sends one table of tags, whose names are looked up once.
+    names: list[str] = []
+    edges: list[int] = []
+    starts: dict[tuple[int, tuple[str, ...]], int] = {}
+    first: list[int] = []
+    for one in envelopes:
+        table = one.edge_id, tuple(one.envelope.tags)
+        start = starts.setdefault(table, len(names))
+        first.append(start)
+        if start == len(names):
+            names += one.envelope.tags
+            edges += [one.edge_id] * len(one.envelope.tags)
+    place, known, owner = registry.places(names), registry.known, np.array(edges, np.int64)
+    may_write = (known.edge[place] == owner) | (owner == registry.entry)
+    named = np.repeat(first, counts) + index
+    size = np.abs(value)
+    absurd = (size > LARGEST) | ((size < SMALLEST) & (size > 0))
+    outside = (value < known.low[place][named]) | (value > known.high[place][named])  # false for NaN
+    if outside.any() or absurd.any():
+        quality = np.where(absurd, BAD, np.where(outside, np.minimum(quality, UNCERTAIN), quality))
     rows = Rows(
-        tag=np.where(may_write, known.tag[place], -1),
-        ts=ts,
+        tag=np.where(may_write, known.tag[place], -1)[named],
+        ts=np.repeat([one.envelope.base for one in envelopes], counts) + dt,
         value=value,
-        quality=np.where(outside, np.minimum(quality, UNCERTAIN), quality),
+        quality=quality,
         origin=np.repeat([one.n for one in envelopes], counts),
-        edge=edge,
+        edge=np.repeat([one.edge_id for one in envelopes], counts),
     )
-    return rows, place
+    return rows, bool((place < 0).any() and (place[named] < 0).any())
