@@ -20,6 +20,8 @@ from hefa_contract.rejection import Code
 from hefa_platform.failpoint import reach
 from hefa_platform.store import binary_copy
 from hefa_platform.store.arrival import Arrival, Group, as_sent
+from hefa_platform.store.binary_copy import Ints
+from hefa_platform.store.columns import as_columns
 from hefa_platform.store.database import Connection
 from hefa_platform.store.registry import Registry
 from hefa_platform.store.rows import NO_ROWS, Opened, Rows, flatten, opened
@@ -271,6 +273,7 @@ class ReadingWriter:
         """)
         positions = np.arange(len(rows))
         with connection.cursor() as cursor:
+            as_columns(cursor)
             with cursor.copy("COPY staging (tag_id, ts, value, quality, position) FROM STDIN (FORMAT binary)") as copy:
                 copy.write(binary_copy.pack(rows.tag, rows.ts, rows.value, rows.quality, positions))
                 meanwhile()
@@ -278,7 +281,7 @@ class ReadingWriter:
             there, differing = _there(cursor)
             new = np.zeros(len(rows), bool)
             if len(there) < len(rows):
-                if there:
+                if len(there):
                     cursor.execute("DELETE FROM staging WHERE position = ANY (%s)", [there])
                 # Arrived first, stored first: positions are in the order of arrival within a tag and time.
                 inserted = cursor.execute("""
@@ -292,7 +295,7 @@ class ReadingWriter:
                 """).fetchall()
                 new[[position for (position,) in inserted]] = True
                 if len(inserted) < len(rows) - len(there):  # twice in this group, or another worker was quicker
-                    differing += _there(cursor)[1]
+                    differing = np.concatenate([differing, _there(cursor)[1]])
         conflict = np.zeros(len(rows), bool)
         conflict[differing] = True
         conflicts = rows.where(conflict)
@@ -403,7 +406,7 @@ _WHY = {
 }
 
 
-def _there(cursor: psycopg.Cursor[Any]) -> tuple[list[int], list[int]]:
+def _there(cursor: psycopg.Cursor[Any]) -> tuple[Ints, Ints]:
     """Positions in `staging` whose key is stored, and those of them whose value or quality is another.
 
     One look-up by key a row, whatever the planner would guess of a fresh temporary table.
@@ -418,7 +421,7 @@ def _there(cursor: psycopg.Cursor[Any]) -> tuple[list[int], list[int]]:
         binary=True,
     ).fetchone()
     assert row is not None
-    return row[0], row[1]
+    return row[0].astype(np.int64), row[1].astype(np.int64)
 
 
 def _pack(rows: Rows) -> memoryview:
