@@ -91,15 +91,20 @@ def envelopes(draw: st.DrawFn) -> Envelope:
     value: list[float | None] = draw(st.lists(numbers, min_size=n, max_size=n))
     if quality is not None:
         value = [None if q < 64 and draw(st.booleans()) else v for v, q in zip(value, quality, strict=True)]
+    # As gateways send them, which is what the fast reader takes, or anywhere.
+    if draw(st.booleans()):
+        base, times = draw(st.integers(wire.NEAR, wire.MAX_TS - wire.NEAR)), st.integers(-wire.NEAR, wire.NEAR)
+    else:
+        base, times = draw(st.integers(0, wire.MAX_TS // 2)), st.integers(0, wire.MAX_TS // 2)
     return Envelope(
         epoch=draw(st.from_regex(wire.EPOCH, fullmatch=True)),
         seq=draw(st.integers(0, wire.MAX_SEQ)),
         lane=draw(st.sampled_from(["live", "backfill"])),
         made=draw(st.integers(0, wire.MAX_TS)),
-        base=draw(st.integers(0, wire.MAX_TS // 2)),
+        base=base,
         tags=tags,
         tag=draw(st.lists(st.integers(0, len(tags) - 1), min_size=n, max_size=n)),
-        dt=draw(st.lists(st.integers(0, wire.MAX_TS // 2), min_size=n, max_size=n)),
+        dt=draw(st.lists(times, min_size=n, max_size=n)),
         value=value,
         quality=quality,
     )
@@ -127,6 +132,39 @@ def test_a_base_beyond_all_calendars_is_refused_though_its_readings_are_not(base
     )
     with pytest.raises(Rejected, match="/base"):
         decode(encode(message))
+
+
+@pytest.mark.parametrize("dt", [0, wire.NEAR, -wire.NEAR, wire.NEAR + 1, -wire.NEAR - 1])
+@pytest.mark.parametrize("off", [-1, 0, 1])
+@pytest.mark.parametrize("base", [0, wire.NEAR, wire.MAX_TS - wire.NEAR, wire.MAX_TS])
+def test_the_first_and_the_last_time_are_told_from_those_beyond(base: int, off: int, dt: int) -> None:
+    """Bounds of the fast reader; 1970 and the year 10000 are those of both."""
+    message = Envelope(
+        epoch="e", seq=1, lane="live", made=1, base=base + off, tags=["a"], tag=[0, 0], dt=[dt, -off], value=[1.0, 2.0]
+    )
+    if abs(message.base) > wire.MAX_TS:
+        with pytest.raises(Rejected, match="/base"):
+            decode(encode(message))
+        return
+    ts = message.base + dt
+    expected = [Code.TS_TOO_OLD] if ts < 0 else [Code.TS_FUTURE] if ts > wire.MAX_TS else []
+    assert [flaw.code for flaw in decode(encode(message)).flaws] == expected
+
+
+def test_a_name_that_may_not_be_is_refused_each_time_and_others_are_not_remembered_for_ever() -> None:
+    def decoded(tags: list[str]) -> Decoded:
+        base = wire.NEAR
+        return decode(
+            encode(Envelope(epoch="e", seq=1, lane="live", made=1, base=base, tags=tags, tag=[1], dt=[0], value=[1.0]))
+        )
+
+    for _ in range(3):
+        assert decoded(["fine", "plant/+"]).flaws[0].code == Code.SCHEMA
+        assert decoded(["plant/+", "fine"]).flaws == []
+    for k in range(0, wire._NAMES + 1_000, wire.MAX_TAGS):
+        assert decoded([f"tag-{n}" for n in range(k, k + wire.MAX_TAGS)]).flaws == []
+        assert len(wire._names) <= wire._NAMES
+    assert decoded(["fine", "plant/+"]).flaws[0].code == Code.SCHEMA
 
 
 @given(envelopes())
