@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ import pytest
 from hefa_contract.envelope import Decoded, Envelope, Events, Flaw, Gap, encode
 from hefa_contract.event import MeterSwap, Note
 from hefa_contract.rejection import Code, Rejected
-from hefa_platform.store.arrival import Arrival, Outcome
+from hefa_platform.store.arrival import Arrival, Outcome, columns
 from hefa_platform.store.database import Database, Unavailable
 from hefa_platform.store.intake import Intake
 
@@ -142,6 +143,20 @@ def test_the_first_value_wins_and_nothing_is_silent(site: Site, together: bool) 
     assert site.rows("SELECT value, epoch, seq FROM reading_conflict") == [(9.0, "e", 2)]
 
 
+def test_what_is_known_what_comes_twice_and_what_has_no_value_are_told_apart_at_once(site: Site) -> None:
+    """The careful way, on which every kind of row meets: stored before or not, twice in the group, null or not."""
+    site.intake.store([arrival(envelope(1, [("gw-1.b", 0, 1.0, 192), ("gw-1.b", 1, None, 0), ("gw-1.b", 2, 3.0, 64)]))])
+    known = [("gw-1.b", 0, 9.0, 192), ("gw-1.b", 1, None, 0), ("gw-1.b", 2, None, 0)]
+    new = [("gw-1.b", 3, None, 0), ("gw-1.b", 4, 5.0, 192), ("gw-1.b", 3, 4.0, 192), ("gw-1.b", 4, 5.0, 192)]
+    site.intake.store([arrival(envelope(2, [*new, *known, ("gw-1.b", 5, None, 7)]))])
+    assert site.readings() == [
+        ("gw-1.b", 0, 1.0, 192), ("gw-1.b", 1, None, 0), ("gw-1.b", 2, 3.0, 64),
+        ("gw-1.b", 3, None, 0), ("gw-1.b", 4, 5.0, 192), ("gw-1.b", 5, None, 7),
+    ]  # fmt: skip
+    assert site.rows("SELECT value, quality FROM reading_conflict ORDER BY ts") == [(9.0, 192), (None, 0), (4.0, 192)]
+    assert site.counts() == {"received": 11, "stored": 6, "duplicate": 2, "conflict": 3}
+
+
 def test_another_message_under_a_known_key_is_refused_and_kept_once(site: Site) -> None:
     one, other = (arrival(envelope(1, [("gw-1.a", 0, value, 192)])) for value in (1.0, 2.0))
     outcomes = [*site.intake.store([one, other]), *site.intake.store([other])]
@@ -210,6 +225,43 @@ def test_a_value_out_of_range_is_stored_as_uncertain(
     assert site.readings() == [("gw-1.a", 0, value, stored)]
 
 
+@pytest.mark.parametrize("ready", [(), (0, 1, 3), range(5)], ids=["none", "some", "all"])
+def test_readings_are_the_same_whoever_made_the_arrays(site: Site, ready: Sequence[int]) -> None:
+    """Large envelopes come with theirs. One table of tags says who may write what, and is no other gateway's."""
+
+    def columns_of(seq: int, base: int, tags: list[str], *columns: Any) -> Envelope:
+        tag, dt, value, quality = columns
+        return Envelope(
+            epoch="e", seq=seq, lane="live", made=NOW, base=NOW + base, tags=tags, tag=tag, dt=dt, value=value,
+            quality=quality,
+        )  # fmt: skip
+
+    table = ["gw-1.a", "gw-2.a"]
+    nothing = columns_of(2, 0, [], [], [], [], None)
+    group = [
+        arrival(columns_of(1, 0, table, [0, 1], [1, 2], [1.0, 2.0], None)),
+        arrival(columns_of(1, 10, table, [0, 1], [1, 2], [3.0, None], [192, 0]), "gw-2"),
+        arrival(nothing, decoded=Decoded(nothing, [Flaw(0, Code.SCHEMA, "no tag", {"tag": 0})], [])),
+        arrival(columns_of(3, -10, table, [0, 0], [1, 2], [5.0, 500.0], [65, 3])),
+        arrival(columns_of(4, 0, table[::-1], [1, 1], [5, -50], [1e300, -4.0], None)),
+    ]
+    for n in ready:
+        decoded = group[n].decoded
+        assert decoded is not None
+        assert isinstance(decoded.message, Envelope)
+        group[n] = replace(group[n], columns=columns([decoded.message]))
+    outcomes = site.intake.store(group)
+    assert [codes(o) for o in outcomes] == [[("TAG_FOREIGN", 1)], [("TAG_FOREIGN", 0)], [("SCHEMA", 0)], [], []]
+    assert site.readings() == [
+        ("gw-1.a", -50, -4.0, 64),
+        ("gw-1.a", -9, 5.0, 65),
+        ("gw-1.a", -8, 500.0, 3),
+        ("gw-1.a", 1, 1.0, 192),
+        ("gw-1.a", 5, 1e300, 0),
+        ("gw-2.a", 12, None, 0),
+    ]
+
+
 def test_unknown_tags_are_registered_within_a_quota_and_belong_to_who_showed_them(site: Site) -> None:
     intake = site.worker("w1", tag_quota_per_hour=2)
     shown = envelope(1, [("new.1", 0, 1.0, 192), ("new.2", 0, 1.0, 192), ("new.3", 0, 1.0, 192)])
@@ -261,6 +313,7 @@ def test_a_refused_message_with_a_key_is_finished_and_one_without_is_told_by_err
     assert site.counts() == {"undecodable": 3}
     assert site.rows("SELECT count(*) FROM quarantine") == [(2,)]
     assert site.rows("SELECT count(*) FROM ledger") == [(1,)]
+    assert site.intake.store(group[:1]) == [replace(finished, detail="")], "the answer may have been lost"
 
 
 def test_only_the_head_of_a_large_message_is_kept(site: Site) -> None:
