@@ -90,7 +90,8 @@ def test_the_rehearsal_says_what_the_import_does_and_changes_nothing(
     }
     by_tag = {tag["tag"]: tag for tag in done["tags"]}
     assert [by_tag[PH][name] for name in COUNTS] == [10, 2, 2, 2, 4]
-    # The same file again: nothing new.
+    # The same file again: nothing new, in the rehearsal too.
+    assert counts(send(client, text, dry_run=True).json()) == (11, 0, 5, 2, 4)
     assert counts(send(client, text).json()) == (11, 0, 5, 2, 4)
     assert client.get("/v1/pipeline").json()["identity_holds"]
 

@@ -287,7 +287,7 @@ class Entry:
         pairs = np.unique(np.stack([late.tag, late.ts // _HOUR_US]), axis=1)
         for tag_id, hour in pairs.T:
             self._part.late_at(names[int(tag_id)], int(hour))
-        if self._rehearsal:
+        if self._rehearsal and len(written.new):
             self._keep(written.new, names)
 
     def _keep(self, new: Rows, names: dict[int, str]) -> None:
