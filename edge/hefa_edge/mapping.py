@@ -10,7 +10,7 @@ import math
 import re
 import tomllib
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
@@ -231,19 +231,19 @@ def _follow(document: Any, steps: list[str | int]) -> Any:
 
 
 def _value(raw: Any, words: dict[str, float]) -> float:
-    if isinstance(raw, bool):
-        return float(raw)
-    if isinstance(raw, (int, float)):
+    spelt = _spelt(raw)
+    if spelt is not None and spelt in words:
+        return words[spelt]
+    # What the mapping says of a word holds: written with other capitals it is a mistake, not our own meaning of it.
+    if spelt is not None and spelt.lower() in _WORDS and spelt.lower() not in map(str.lower, words):
+        return _WORDS[spelt.lower()]
+    if isinstance(raw, (int, float)) and not isinstance(raw, bool):
         try:
             return float(raw)
         except OverflowError:
             return math.inf
-    if isinstance(raw, str):
-        known = words.get(raw, _WORDS.get(raw.lower()))
-        if known is not None:
-            return known
-        if _NUMBER.fullmatch(raw):
-            return float(raw)
+    if isinstance(raw, str) and _NUMBER.fullmatch(raw):
+        return float(raw)
     raise _Unfit("the value is no number")
 
 
@@ -256,8 +256,7 @@ def _time(raw: Any, rule: Rule) -> int:
         except ValueError:
             moment = None
         if moment is not None and moment.tzinfo is not None:
-            delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-            return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+            found = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     elif isinstance(raw, int) and not isinstance(raw, bool):
         found = raw * int(_UNITS[rule.time_unit])  # exact
     elif isinstance(raw, float) and math.isfinite(raw):
@@ -269,11 +268,19 @@ def _time(raw: Any, rule: Rule) -> int:
 
 
 def _quality(raw: Any, qualities: dict[str, int]) -> int:
-    if isinstance(raw, (str, int, bool)) and str(raw) in qualities:
-        return qualities[str(raw)]
+    spelt = _spelt(raw)
+    if spelt is not None and spelt in qualities:
+        return qualities[spelt]
     if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= 255 and not qualities:
         return raw
     raise _Unfit("the quality is none of the mapping's" if qualities else "the quality is no OPC quality (0 to 255)")
+
+
+def _spelt(raw: Any) -> str | None:
+    """A text, a whole number or a truth value as a mapping's words and qualities write it; None for anything else."""
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    return str(raw) if isinstance(raw, (str, int)) else None
 
 
 def _unreadable(tag: str, topic: str, payload: bytes, why: str, arrived: int) -> Unreadable:
