@@ -99,7 +99,7 @@ class CsvRows:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise CsvError(f"line {self._reader.line_num}: {error}; is a quotation mark not closed?") from None
+                raise CsvError(f"line {self._reader.line_num}: {error} (is a quotation mark not closed?)") from None
             if line:
                 yield line
 

@@ -123,7 +123,8 @@ def run(
             insist(partial(entry.put, part))
             progress(entry.tally.received)
     except CsvError as error:
-        before = "Nothing was entered" if dry_run else f"The {entry.tally.received} rows before it were entered"
+        done = 0 if dry_run else entry.tally.received
+        before = f"The {done:,} rows before it were entered" if done else "Nothing was entered"
         raise ImportFailed(f"{error}. {before}; mend the file and import it again.") from None
     finally:
         with suppress(ValueError):
