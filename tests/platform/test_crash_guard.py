@@ -133,6 +133,7 @@ def test_a_floor_is_contiguous(store, admin, database, accepted, gaps, floor) ->
     with Database(database.jobs, max_size=1) as jobs, jobs.session() as connection:
         assert upkeep.trim_ledger(connection, 30) == 0
         admin.execute("UPDATE ledger SET received_at = now() - interval '31 days'")
+        admin.execute("UPDATE gap SET received_at = now() - interval '31 days'")
         gone = upkeep.trim_ledger(connection, 30)
     found = admin.execute("SELECT floor FROM edge_floor").fetchone()
     assert found == (None if floor is None else (floor,))
@@ -144,10 +145,22 @@ def test_the_last_of_all_numbers_ends_a_range_too(store, admin, database) -> Non
     gap = Gap(epoch="e", seq=last, made=NOW, from_=2, to=last, readings=0, reason="")
     worker(store).store([message(1), arrival(gap)])
     admin.execute("UPDATE ledger SET received_at = now() - interval '31 days'")
+    admin.execute("UPDATE gap SET received_at = now() - interval '31 days'")
     with Database(database.jobs, max_size=1) as jobs, jobs.session() as connection:
         assert upkeep.trim_ledger(connection, 30) == 2
         assert upkeep.trim_ledger(connection, 30) == 0
     assert admin.execute("SELECT floor FROM edge_floor").fetchone() == (last,)
+
+
+def test_what_was_given_up_and_comes_after_all_is_stored(store, admin, database) -> None:
+    intake = worker(store)
+    gap = Gap(epoch="e", seq=4, made=NOW, from_=2, to=3, readings=4, reason="outbox full")
+    intake.store([message(1), arrival(gap)])
+    admin.execute("UPDATE ledger SET received_at = now() - interval '31 days' WHERE seq = 1")
+    with Database(database.jobs, max_size=1) as jobs, jobs.session() as connection:
+        assert upkeep.trim_ledger(connection, 30) == 1
+    assert intake.store([message(2)])[0].finished
+    assert admin.execute("SELECT received, stored, duplicate FROM intake_counter").fetchone() == (4, 4, 0)
 
 
 def test_below_the_floor_is_a_duplicate_and_above_it_is_not(store, admin, database) -> None:

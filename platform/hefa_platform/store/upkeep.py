@@ -43,8 +43,9 @@ def forget_old(connection: Connection, raw_retention_days: int) -> list[str]:
 def trim_ledger(connection: Connection, keep_days: int) -> int:
     """Move the floors of the ledger up and delete older rows below them; return how many rows went.
 
-    A floor is moved over what was accepted and over what a gap says will never come, as far as nothing is missing, and
-    at most 100,000 numbers of an epoch at a time. A message at or below its floor that comes again is a duplicate.
+    A floor is moved over what was accepted and over what a gap said as long ago will never come, as far as nothing is
+    missing, and at most 100,000 numbers of an epoch at a time. A message at or below its floor that comes again is a
+    duplicate; what was given up may still be on its way when the gap is told, and is stored if it comes.
     """
     connection.execute(
         """
@@ -60,7 +61,8 @@ def trim_ledger(connection: Connection, keep_days: int) -> int:
               ORDER BY seq LIMIT 100000)
             UNION ALL
             SELECT int8range(from_seq - 1, to_seq) FROM gap
-             WHERE gap.edge_id = known.edge_id AND gap.epoch = known.epoch AND to_seq > floor) AS one
+             WHERE gap.edge_id = known.edge_id AND gap.epoch = known.epoch AND to_seq > floor
+               AND received_at < now() - make_interval(days => %(keep)s)) AS one
            GROUP BY edge_id, epoch, floor
         )
         INSERT INTO edge_floor (edge_id, epoch, floor)
