@@ -404,6 +404,8 @@ def test_a_message_the_database_refuses_whole_goes_to_quarantine(site: Site) -> 
     outcomes = site.intake.store([gap, arrival(envelope(2, [("gw-1.a", 5, 1.0, 192)]))])
     assert [(o.finished, codes(o)) for o in outcomes] == [(True, [("SCHEMA", None)]), (True, [])]
     assert site.rows("SELECT code, payload FROM quarantine") == [("SCHEMA", gap.payload)]
+    (again,) = site.intake.store([gap])
+    assert (again.finished, codes(again)) == (True, [("SCHEMA", None)])
 
 
 def test_a_database_that_is_away_stores_nothing_and_says_so(site: Site) -> None:

@@ -1,2 +1,2 @@
 -- A message that comes again is answered as it was the first time: with what was refused of it.
-CREATE INDEX quarantine_of_message ON quarantine (edge, epoch, seq) WHERE i IS NOT NULL;
+CREATE INDEX quarantine_of_message ON quarantine (edge, epoch, seq);

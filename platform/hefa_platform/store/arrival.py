@@ -180,8 +180,6 @@ class Group:
             count = self.counts[self.edge_ids[n] or 0]
             count.received += arrival.readings
             count.duplicate += arrival.readings
-            if arrival.rejected is not None:
-                outcome.rejected.append(Rejection(arrival.key[1] if arrival.key else 0, arrival.rejected.code))
         else:
             self._refuse_message(n, Code.EPOCH_REUSE, "another message was accepted under this epoch and seq")
 

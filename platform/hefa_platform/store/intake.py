@@ -377,14 +377,17 @@ class Intake:
                 group.accept(n)
             else:
                 group.known(n, hashes.get(key, group.arrivals[n].hash))
+        told = {key: first[key] for key in stale}
         for n in again:
             key = (group.edge_ids[n] or 0, *(group.arrivals[n].key or ("", 0)))
             group.known(n, hashes.get(key, group.arrivals[n].hash))
+            if key in told and not group.outcomes[told[key]].finished:
+                told[key] = n  # before it came another message under its key
         # The ack that told it may be lost.
-        self._refused_of(connection, group, [first[key] for key in stale])
+        self._refused_of(connection, group, list(told.values()))
 
     def _refused_of(self, connection: Connection, group: Group, messages: Sequence[int]) -> None:
-        """Name, in the answers to finished messages, the readings and events of them that are in quarantine."""
+        """Name, in the answers to finished messages, what is in quarantine of them, or that they are as a whole."""
         finished = [n for n in messages if group.outcomes[n].finished]
         if not finished:
             return
@@ -392,15 +395,16 @@ class Intake:
         rows = connection.execute(
             """
             SELECT DISTINCT n, i, code
-              FROM unnest(%s, %b::text[], %b::text[], %s) AS finished(n, edge, epoch, seq)
+              FROM unnest(%s, %b::text[], %b::text[], %s, %b::bytea[]) AS finished(n, edge, epoch, seq, hash)
               JOIN quarantine USING (edge, epoch, seq)
-             WHERE i IS NOT NULL AND state <> 'retried' ORDER BY n, i
+             WHERE i IS NOT NULL OR sha256 = hash ORDER BY n, i
             """,
             [
                 np.array(finished, np.int64),
                 [group.arrivals[n].edge for n in finished],
                 [epoch for epoch, _ in keys],
                 np.array([seq for _, seq in keys], np.int64),
+                [group.arrivals[n].hash for n in finished],
             ],
         )
         for n, i, code in rows:
