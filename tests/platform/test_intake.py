@@ -306,6 +306,20 @@ def test_unknown_tags_are_registered_within_a_quota_and_belong_to_who_showed_the
     assert codes(intake.store([arrival(envelope(3, [("new.5", 0, 1.0, 192)]))])[0]) == []
 
 
+def test_a_rehearsal_counts_what_it_has_rolled_back(site: Site) -> None:
+    """Its answers are those of the real thing, in however many transactions."""
+    parts = [["new.b", "gw-1.a"], ["new.c", "new.b"], ["new.a", "new.c", "new.d"]]
+    groups = [
+        [arrival(envelope(seq, [(tag, seq, 1.0, 192) for tag in tags]))] for seq, tags in enumerate(parts, start=1)
+    ]
+    answers = []
+    for rehearsal in (True, False):
+        intake = site.worker("w1", tag_quota_per_hour=2, rehearsal=rehearsal)
+        answers.append([[codes(outcome) for outcome in intake.store(group)] for group in groups])
+        assert site.rows("SELECT count(*)::int FROM reading") == [(0 if rehearsal else 5,)]
+    assert answers[0] == answers[1] == [[[]], [[]], [[("TAG_QUOTA", 0), ("TAG_QUOTA", 2)]]]
+
+
 def test_a_quota_of_nothing_takes_known_tags_only(site: Site) -> None:
     intake = site.worker("w1", tag_quota_per_hour=0)
     assert codes(intake.store([arrival(envelope(1, [("new", 0, 1.0, 192), ("gw-1.a", 0, 1.0, 192)]))])[0]) == [

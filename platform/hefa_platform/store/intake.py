@@ -81,7 +81,7 @@ class Intake:
         self._database = database
         self._worker = worker
         self._clock = clock
-        self._registry = Registry(tag_quota_per_hour, edge_limit)
+        self._registry = Registry(tag_quota_per_hour, edge_limit, rehearsal=rehearsal)
         self._writer = ReadingWriter(self._registry, worker, raw_retention_days, clock)
         self._guard = CrashGuard(worker)
         self._draft: Draft | None = None

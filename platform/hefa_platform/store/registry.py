@@ -5,7 +5,8 @@ first. The cache is thrown away when the plant model was loaded anew; after a ro
 in that transaction never came to be.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import repeat
 from math import nan
 from typing import Any, NamedTuple
@@ -36,9 +37,12 @@ _NONE: _Known = (-1, -1, nan, nan)
 class Registry:
     """The known edges and tags, by name."""
 
-    def __init__(self, tag_quota_per_hour: int, edge_limit: int) -> None:
+    def __init__(self, tag_quota_per_hour: int, edge_limit: int, *, rehearsal: bool = False) -> None:
+        """In a `rehearsal` every transaction is rolled back, but what was registered in it counts against the quota."""
         self._quota = tag_quota_per_hour
         self._edge_limit = edge_limit
+        self._rehearsal = rehearsal
+        self._rehearsed: defaultdict[int, set[str]] = defaultdict(set)  # names that a gateway (by id) has registered
         self.loaded: tuple[Any, Any] = (None, None)
         """The database's incarnation, and when its plant model was loaded."""
         self._edges: dict[str, int] = {}
@@ -104,18 +108,22 @@ class Registry:
             if self._quota == 0:
                 refused.update(dict.fromkeys(fresh, Code.TAG_UNKNOWN))
                 continue
-            room = self._room(connection, edge_id)
-            refused.update(dict.fromkeys(fresh[room:], Code.TAG_QUOTA))
-            if fresh[:room]:
+            rehearsed = self._rehearsed[edge_id]
+            beyond = [name for name in fresh if name not in rehearsed][self._room(connection, edge_id, rehearsed) :]
+            refused.update(dict.fromkeys(beyond, Code.TAG_QUOTA))
+            taken = [name for name in fresh if name not in refused]
+            if self._rehearsal:
+                rehearsed.update(taken)
+            if taken:
                 connection.execute(
                     """
                     INSERT INTO tag (name, edge_id, site, kind, assigned)
                     SELECT name, %s, (SELECT site FROM instance), 'gauge', false FROM unnest(%s::text[]) AS name
                     ON CONFLICT (name) DO NOTHING
                     """,
-                    [edge_id, fresh[:room]],
+                    [edge_id, taken],
                 )
-                self._learn_tags(connection, fresh[:room])
+                self._learn_tags(connection, taken)
         return refused
 
     def places(self, names: Sequence[str]) -> Ints:
@@ -140,16 +148,16 @@ class Registry:
         """The gateway of what people enter, which may write any tag; -1 where it has not been met."""
         return self._edges.get(ENTRY, -1)
 
-    def _room(self, connection: Connection, edge_id: int) -> int:
+    def _room(self, connection: Connection, edge_id: int, rehearsed: Set[str]) -> int:
         row = connection.execute(
             """
             SELECT count(*) FROM tag
-             WHERE edge_id = %s AND NOT assigned AND registered_at > now() - interval '1 hour'
+             WHERE edge_id = %s AND NOT assigned AND registered_at > now() - interval '1 hour' AND name <> ALL (%s)
             """,
-            [edge_id],
+            [edge_id, list(rehearsed)],
         ).fetchone()
         assert row is not None
-        return max(0, self._quota - int(row[0]))
+        return max(0, self._quota - int(row[0]) - len(rehearsed))
 
     def _learn_edges(self, connection: Connection, names: list[str]) -> None:
         self._edges.update(
