@@ -44,6 +44,7 @@ class Envelope(
 
     Reading k is `value[k]` of tag `tags[tag[k]]` at `base + dt[k]` (µs since the epoch, UTC), with
     OPC quality `quality[k]`; no `quality` means all good. `made` is when the envelope was closed.
+    The bounds of single elements are the fast decoder's; `decode` knows the contract's.
     """
 
     epoch: str
@@ -167,8 +168,8 @@ _CORRELATION = re.compile(rb"([A-Za-z0-9_-]{1,64}):([0-9]{1,19})")
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Envelope)
 _TEXTS = 12  # in every envelope besides its tags: ten keys, the texts of epoch and lane
-_names: set[str] = set()  # found to be tag names, at most so many:
-_NAMES = 65_536
+_known_names: set[str] = set()  # found to be tag names, at most so many:
+_MAX_KNOWN_NAMES = 65_536
 
 
 def _fast(payload: bytes) -> Envelope | None:
@@ -195,7 +196,7 @@ def _fast(payload: bytes) -> Envelope | None:
         and len(envelope.tags) <= MAX_TAGS
         and max(envelope.tag) < len(envelope.tags)
         and NEAR <= envelope.base <= MAX_TS - NEAR
-        and (_names.issuperset(envelope.tags) or _are_names(envelope.tags))
+        and (_known_names.issuperset(envelope.tags) or _are_names(envelope.tags))
         and (quality is None or (len(quality) == n and min(quality) >= 0 and max(quality) <= 255))
     )
     if not sound:
@@ -211,9 +212,9 @@ def _are_names(tags: list[str]) -> bool:
     """Tell whether tags may be called so, and remember those that may: gateways speak of the same ones all the time."""
     if not all(map(is_tag_name, tags)):
         return False
-    if len(_names) + len(tags) > _NAMES:
-        _names.clear()
-    _names.update(tags)
+    if len(_known_names) + len(tags) > _MAX_KNOWN_NAMES:
+        _known_names.clear()
+    _known_names.update(tags)
     return True
 
 

@@ -12,7 +12,7 @@ def settle() -> None:
     """Keep what is freed for the next who asks, and leave what is here now alone.
 
     glibc gives large blocks back to the system at once and takes them anew, which costs a page fault for every 4 kB:
-    7 % of what an ingest worker does. Where the C library has no such switch nothing happens.
+    7 % of what an ingest worker does. A C library that has no such switch is left as it is.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)

@@ -161,9 +161,9 @@ def test_a_name_that_may_not_be_is_refused_each_time_and_others_are_not_remember
     for _ in range(3):
         assert decoded(["fine", "plant/+"]).flaws[0].code == Code.SCHEMA
         assert decoded(["plant/+", "fine"]).flaws == []
-    for k in range(0, wire._NAMES + 1_000, wire.MAX_TAGS):
+    for k in range(0, wire._MAX_KNOWN_NAMES + 1_000, wire.MAX_TAGS):
         assert decoded([f"tag-{n}" for n in range(k, k + wire.MAX_TAGS)]).flaws == []
-        assert len(wire._names) <= wire._NAMES
+        assert len(wire._known_names) <= wire._MAX_KNOWN_NAMES
     assert decoded(["fine", "plant/+"]).flaws[0].code == Code.SCHEMA
 
 

@@ -35,7 +35,10 @@ class Columns(NamedTuple):
 
 
 def columns(envelopes: Sequence[Envelope]) -> Columns:
-    """Turn lists into arrays: of many small envelopes together, of a large one by itself, early and in another thread."""
+    """Turn lists into arrays: of many small envelopes together, of a large one by itself, early and in another thread.
+
+    They may be read-only.
+    """
     value = _joined([envelope.value for envelope in envelopes])
     try:
         values = np.frombuffer(struct.pack(f"{len(value)}d", *value))

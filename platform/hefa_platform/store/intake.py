@@ -394,7 +394,7 @@ class Intake:
         keys = [group.arrivals[n].key or ("", 0) for n in finished]
         rows = connection.execute(
             """
-            SELECT DISTINCT n, i, code
+            SELECT n, i, code
               FROM unnest(%s, %b::text[], %b::text[], %s, %b::bytea[]) AS finished(n, edge, epoch, seq, hash)
               JOIN quarantine USING (edge, epoch, seq)
              WHERE i IS NOT NULL OR sha256 = hash ORDER BY n, i
@@ -437,7 +437,7 @@ class Intake:
         )
 
     def _happenings(self, connection: Connection, group: Group) -> None:
-        """Keep events, and gaps."""
+        """Keep events, and gaps; name the meter swaps that the database refused."""
         events: list[list[Any]] = []
         swaps: list[int] = []
         for n in group.fresh:

@@ -282,7 +282,8 @@ class ReadingWriter:
             new = np.zeros(len(rows), bool)
             if len(there) < len(rows):
                 if len(there):
-                    cursor.execute("DELETE FROM staging WHERE position = ANY (%s)", [there])
+                    # Joined: integers are not looked up in an array of bigint, but compared with each of them.
+                    cursor.execute("DELETE FROM staging USING unnest(%s) AS found(at) WHERE position = at", [there])
                 # Arrived first, stored first: positions are in the order of arrival within a tag and time.
                 inserted = cursor.execute("""
                     WITH chosen AS (
