@@ -333,6 +333,10 @@ def test_a_new_gateway_is_registered_within_a_limit(site: Site) -> None:
     assert (third.finished, codes(third)) == (True, [])
     assert (fourth.finished, codes(fourth)) == (True, [("TOPIC_INVALID", None)])
     assert site.rows("SELECT messages FROM undecodable_counter") == [(1,)]
+    # Known and stored later, it is refused no more.
+    late = arrival(envelope(1, [("gw-4.t", 0, 1.0, 192)]), "gw-4")
+    assert [codes(site.intake.store([late])[0]) for _ in range(2)] == [[], []]
+    assert site.rows("SELECT count(*)::int FROM reading JOIN tag USING (tag_id) WHERE name = 'gw-4.t'") == [(1,)]
 
 
 def test_a_refused_message_with_a_key_is_finished_and_one_without_is_told_by_err(site: Site) -> None:

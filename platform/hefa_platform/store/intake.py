@@ -397,7 +397,9 @@ class Intake:
             SELECT n, i, code
               FROM unnest(%s, %b::text[], %b::text[], %s, %b::bytea[]) AS finished(n, edge, epoch, seq, hash)
               JOIN quarantine USING (edge, epoch, seq)
-             WHERE i IS NOT NULL OR sha256 = hash ORDER BY n, i
+             WHERE i IS NOT NULL
+                OR sha256 = hash AND code <> 'TOPIC_INVALID'  -- sent before its gateway was known, and stored since
+             ORDER BY n, i
             """,
             [
                 np.array(finished, np.int64),
