@@ -377,9 +377,16 @@ class Scene:
             if target is None:
                 admin.execute(f'DROP DATABASE "{source}" WITH (FORCE)')
                 return
-            # TimescaleDB's own workers hold sessions; there they are ended for the copy.
-            admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [source])
-            admin.execute(f'CREATE DATABASE "{target}" TEMPLATE "{source}"')
+
+            def copied() -> bool:
+                # TimescaleDB's own workers hold sessions; they are ended for the copy, and may be back before it.
+                admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [source])
+                with suppress(psycopg.errors.ObjectInUse):
+                    admin.execute(f'CREATE DATABASE "{target}" TEMPLATE "{source}"')
+                    return True
+                return False
+
+            self.until(copied, "the database is copied")
 
     def forget_database(self) -> None:
         """Drop the database now."""
