@@ -11,8 +11,8 @@ _M_TOP_PAD, _M_MMAP_THRESHOLD = -2, -3  # of mallopt(3), glibc
 def settle() -> None:
     """Keep what is freed for the next who asks, and leave what is here now alone.
 
-    glibc gives large blocks back to the system at once and takes them anew, which costs a page fault for every 4 kB:
-    7 % of what an ingest worker does. A C library that has no such switch is left as it is.
+    glibc gives large blocks back to the system at once and takes them anew, which costs a page fault for every 4 kB. A
+    C library that has no such switch is left as it is.
     """
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
